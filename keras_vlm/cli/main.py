@@ -1,0 +1,76 @@
+"""The ``keras-vlm`` command: finds the subcommand and turns errors into one readable line."""
+
+import argparse
+import importlib
+import os
+import sys
+
+# Names only: a subcommand's imports, TensorFlow among them, wait until it is called.
+COMMANDS = {
+    "quickstart": "train, score, export and look, on rendered data, in a few minutes",
+    "train": "train a captioner on photos of your own, or resume a run",
+    "caption": "write captions for pictures",
+    "evaluate": "score a model on a data split",
+    "export": "write one SavedModel: picture bytes in, caption out",
+    "models": "list the published models",
+}
+
+EPILOG = """examples:
+  keras-vlm quickstart
+  keras-vlm caption captioner-lite0-lstm-flickr8k photo.jpg
+  keras-vlm train folder:my_photos --out runs/first
+  keras-vlm evaluate runs/first/model.keras folder:my_photos --split test
+  keras-vlm export runs/first/model.keras served/captioner/1
+
+`keras-vlm COMMAND --help` explains each."""
+
+
+def main(arguments=None):
+    """Runs the command line.
+
+    Args:
+        arguments: list of strings, or None for the process's own.
+
+    Returns:
+        The exit code: 0, or 1 after an error, which is printed on one line, or 130 after Ctrl-C.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(
+        prog="keras-vlm",
+        description="Small vision-language models: train, judge, explain, serve.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    named = next((word for word in arguments if not word.startswith("-")), None)
+    module = None
+    for name, summary in COMMANDS.items():
+        if name == named:
+            # TensorFlow's start-up notes are not for the readers of a caption.
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+            module = importlib.import_module(f"keras_vlm.cli.{name}")
+            added = commands.add_parser(
+                name,
+                help=summary,
+                description=module.__doc__.strip(),
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            module.add_arguments(added)
+        else:
+            commands.add_parser(name, help=summary)
+    options = parser.parse_args(arguments)
+    try:
+        return module.run(options) or 0
+    except KeyboardInterrupt:
+        print("keras-vlm: interrupted. The same command goes on from the last epoch.", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if options.debug:
+            raise
+        print(f"keras-vlm {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Argument checks with one voice: what was wrong, what was received, what to do.
+
+Refuses to know any model. Errors read
+``<where>: <argument> must be <expected>, got <received>. <what to do>.``
+"""
+
+import difflib
+
+
+class DataError(ValueError):
+    """Input data is wrong; the message names the file, the line and the key."""
+
+
+def suggest(name, choices):
+    """Returns ``" Did you mean 'x'?"`` for the closest of ``choices``, or an empty string."""
+    close = difflib.get_close_matches(str(name), [str(choice) for choice in choices], n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def check_choice(where, argument, value, choices):
+    """Returns ``value`` if it is one of ``choices``.
+
+    Args:
+        where: name of the public function that the user called.
+        argument: name of the argument.
+        value: what the user passed.
+        choices: a collection of allowed names.
+
+    Returns:
+        ``value``, unchanged.
+
+    Raises:
+        ValueError: ``value`` is not among ``choices``; the message lists them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        allowed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(
+            f"{where}: {argument} must be one of {allowed}, got {value!r}."
+            f"{suggest(value, choices)}"
+        )
+    return value
+
+
+def check_number(where, argument, value, *, minimum, maximum=None, integer=False):
+    """Returns ``value`` if it is a number within the closed range [minimum, maximum].
+
+    Args:
+        where: name of the public function that the user called.
+        argument: name of the argument.
+        value: what the user passed.
+        minimum: smallest allowed value.
+        maximum: largest allowed value, or None for no limit.
+        integer: whether a whole number is required.
+
+    Returns:
+        ``value``, unchanged.
+
+    Raises:
+        ValueError: ``value`` has the wrong type or is out of range.
+    """
+    kinds = int if integer else (int, float)
+    in_range = (
+        isinstance(value, kinds)
+        and not isinstance(value, bool)
+        and value >= minimum
+        and (maximum is None or value <= maximum)
+    )
+    if not in_range:
+        kind = "a whole number" if integer else "a number"
+        limit = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ValueError(f"{where}: {argument} must be {kind} {limit}, got {value!r}.")
+    return value
+
+
+def resolve(where, argument, value, table, kind):
+    """Turns a name or an object into an object: the rule for every option that takes either.
+
+    Args:
+        where: name of the public function that the user called.
+        argument: name of the argument.
+        value: a key of ``table``, or an instance of ``kind``.
+        table: a literal dict from a name to a function without arguments that makes the object.
+        kind: the class that an object must be an instance of.
+
+    Returns:
+        An instance of ``kind``.
+
+    Raises:
+        TypeError: ``value`` is neither a string nor an instance of ``kind``.
+        ValueError: ``value`` is a string that ``table`` does not have.
+    """
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{where}: {argument} must be a name or a {kind.__name__}, got {value!r} "
+            f"({type(value).__name__}). Names: {', '.join(table)}."
+        )
+    return table[check_choice(where, argument, value, table)]()

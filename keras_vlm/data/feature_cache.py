@@ -1,0 +1,145 @@
+"""Features of a frozen backbone, computed once and kept on disk as memory-mapped float16.
+
+A folder holds shards of a few hundred pictures, each an ``.npy`` of [M,N,C] beside a ``.json`` of
+its M keys, each with whether the picture could be read. A key is the digest of the picture's bytes, so a changed file is a new picture; the
+folder's name is the digest of the encoder. Shards are written under a temporary name and renamed,
+and their names are unique: a kill loses one shard at most, and two processes may fill one cache at
+once (at worst they do the same work twice). Refuses to know which backbone it serves.
+
+Dimension letters: M pictures of a shard, N picture tokens, C their width.
+"""
+
+import hashlib
+import json
+import pathlib
+import shutil
+import uuid
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vlm.core.files import replace_file
+from keras_vlm.vision.image import decode_batch
+
+SHARD_PICTURES = 256
+
+
+class FeatureCache:
+    """Memory-mapped features of the pictures of one or more data splits.
+
+    Args:
+        folder: where caches live; each encoder gets a sub-folder of its own.
+        encoder: a frozen ``Backbone``: images [B,H,W,3] -> features [B,N,C].
+        resize: how pictures are brought to the encoder's size, as in ``vision.image``.
+        mirror: whether the features are those of the mirrored pictures.
+
+    Raises:
+        ValueError: the encoder is not frozen, so that its features would go stale.
+    """
+
+    def __init__(self, folder, encoder, *, resize="stretch", mirror=False):
+        if not encoder.frozen:
+            raise ValueError(
+                "FeatureCache: encoder must be frozen, got one with trainable weights. "
+                "Pass trainable_from=None to the backbone, or train without a cache."
+            )
+        self.encoder = encoder
+        self.resize = resize
+        self.mirror = mirror
+        kind = f"{encoder.fingerprint()}-{resize}" + ("-mirror" if mirror else "")
+        self.folder = pathlib.Path(folder) / kind
+        self.shape = tuple(encoder.output_shape[1:])
+        self._places = {}
+        self._shards = []
+        self._read = set()
+
+    def fill(self, examples, *, batch_size=64, verbose=1):
+        """Computes what is missing for the pictures of a split.
+
+        Args:
+            examples: a data split.
+            batch_size: pictures a forward pass.
+            verbose: 1 for a progress bar, 0 for none.
+
+        Returns:
+            int64 array [len(examples)]: each picture's row for ``gather``, or -1 where the picture
+            cannot be read.
+
+        Raises:
+            OSError: the disk has too little room; what was computed before stays.
+        """
+        self.open()
+        digests, waiting = [], []
+        progress = keras.utils.Progbar(len(examples), unit_name="picture") if verbose else None
+        for chunk in examples.dataset().batch(batch_size).as_numpy_iterator():
+            keys = [_digest(picture) for picture in chunk["image_bytes"]]
+            new = {
+                key: picture
+                for key, picture in zip(keys, chunk["image_bytes"], strict=True)
+                if key not in self._places
+            }
+            waiting.extend(new.items())
+            digests.extend(keys)
+            while len(waiting) >= SHARD_PICTURES:
+                self._compute(waiting[:SHARD_PICTURES], batch_size)
+                del waiting[:SHARD_PICTURES]
+            if progress:
+                progress.update(len(digests))
+        if waiting:
+            self._compute(waiting, batch_size)
+        return np.array([self._places[key] for key in digests], np.int64)
+
+    def open(self):
+        """Maps the shards that are on disk and not yet known."""
+        for keys_path in sorted(self.folder.glob("shard-*.json")):
+            if keys_path.name in self._read:
+                continue
+            self._add(keys_path, json.loads(keys_path.read_text(encoding="utf-8")))
+
+    def gather(self, rows):
+        """Returns the features of rows [B] as float16 [B,N,C]; row -1 is not allowed."""
+        return np.stack([self._shards[row // SHARD_PICTURES][row % SHARD_PICTURES] for row in rows])
+
+    def _add(self, keys_path, readable_by_key):
+        first = len(self._shards) * SHARD_PICTURES
+        for place, (key, readable) in enumerate(readable_by_key.items()):
+            self._places.setdefault(key, first + place if readable else -1)
+        self._shards.append(np.load(keys_path.with_suffix(".npy"), mmap_mode="r"))
+        self._read.add(keys_path.name)
+
+    def _compute(self, waiting, batch_size):
+        """Encodes pictures and writes one shard."""
+        self._check_room(len(waiting))
+        readable, features = {}, np.empty((len(waiting), *self.shape), np.float16)
+        size = tuple(self.encoder.input_shape[1:3])
+        for start in range(0, len(waiting), batch_size):
+            part = waiting[start : start + batch_size]
+            pictures = tf.constant([picture for _, picture in part])
+            images, valid = decode_batch(pictures, size, self.resize)
+            if self.mirror:
+                images = tf.image.flip_left_right(images)
+            features[start : start + len(part)] = self.encoder.predict_on_batch(images)
+            readable.update(zip([key for key, _ in part], valid.numpy().tolist(), strict=True))
+        path = self.folder / f"shard-{uuid.uuid4().hex}.json"
+        with replace_file(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+            np.save(file, features)
+        # Last, for a shard counts from the moment its keys are there.
+        with replace_file(path) as temporary:
+            temporary.write_text(json.dumps(readable), encoding="utf-8")
+        self._add(path, readable)
+
+    def _check_room(self, pictures):
+        needed = int(np.prod(self.shape)) * 2 * pictures + 2**20
+        existing = next(p for p in [self.folder, *self.folder.parents] if p.exists())
+        free = shutil.disk_usage(existing).free
+        if free < needed:
+            raise OSError(
+                f"FeatureCache: {self.folder} needs {needed / 2**20:.0f} MB for the next "
+                f"{pictures} pictures, {free / 2**20:.0f} MB are free. Make room and run the same "
+                "command: the pictures already there stay."
+            )
+
+
+def _digest(picture):
+    return hashlib.blake2b(picture, digest_size=16).hexdigest()

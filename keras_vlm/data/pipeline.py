@@ -1,0 +1,221 @@
+"""tf.data pipelines: a data split becomes batches of pictures (or their features) and token ids.
+
+Order and augmentation are functions of a seed and a counter that is read when an epoch begins. With
+the optimizer's step count as the counter, a run that was killed and restored sees the same batches
+as one that was not. Refuses to know models.
+
+Dimension letters: B batch, H height, W width, N picture tokens, C their width, K captions a
+picture, T text positions (the tokenizer's length less one, for inputs and targets are shifted).
+"""
+
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vlm.core.checks import check_number
+from keras_vlm.text.cleaning import swap_left_right
+from keras_vlm.text.tokenizer import PAD_ID
+from keras_vlm.vision.augmentation import augment
+from keras_vlm.vision.image import decode_safely, resize_image
+
+AUTOTUNE = tf.data.AUTOTUNE
+
+
+class EpochSeed:
+    """A seed that differs from epoch to epoch, and is the same when a run is resumed.
+
+    Args:
+        seed: the run's seed.
+        counter: a scalar integer variable read when an epoch begins, such as
+            ``optimizer.iterations``; None gives every epoch the same seed.
+    """
+
+    def __init__(self, seed, counter=None):
+        self.seed = check_number("EpochSeed", "seed", seed, minimum=0, integer=True)
+        self.counter = counter
+
+    def __call__(self):
+        """Returns the seed of the epoch that begins now, a scalar int64 tensor."""
+        steps = 0 if self.counter is None else tf.cast(tf.convert_to_tensor(self.counter), tf.int64)
+        return tf.constant(self.seed, tf.int64) * 1_000_003 + steps
+
+
+def image_batches(
+    examples,
+    tokenizer,
+    batch_size,
+    *,
+    image_size,
+    resize="stretch",
+    augmentation=None,
+    captions_per_image=5,
+    epoch_seed=None,
+):
+    """Makes training batches of pictures and captions.
+
+    Args:
+        examples: a data split.
+        tokenizer: a ``Tokenizer``.
+        batch_size: B, pictures a batch.
+        image_size: ``(H, W)`` in pixels.
+        resize: how pictures are brought to that size, as in ``vision.image``.
+        augmentation: an ``Augmentation``, or None; it needs an ``epoch_seed``.
+        captions_per_image: K; more captions are drawn from, fewer leave rows of padding.
+        epoch_seed: an ``EpochSeed`` to shuffle by, or None for the split's own order.
+
+    Returns:
+        A ``tf.data.Dataset`` of ``({"images": [B,H,W,3] float32, "token_ids": [B,K,T] int32},
+        targets [B,K,T] int32)``. An unreadable picture is reported on standard error with the
+        count so far; its row is black and its captions are padding, so it teaches nothing.
+    """
+    unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def read(example, seed):
+        image, valid = decode_safely(example["image_bytes"], target_size=image_size)
+        image = resize_image(image, image_size, resize)
+        _report(valid, example["image_id"], unreadable)
+        pair = tf.stack([seed, example["index"]])
+        captions = example["captions"]
+        if augmentation is not None:
+            image, flipped = augment(image, pair, augmentation)
+            lowered = tf.strings.lower(captions, encoding="utf-8")
+            mirrored = swap_left_right(lowered, tokenizer.language)
+            captions = tf.where(flipped, mirrored, captions)
+        rows = _choose(tokenizer(captions), tf.shape(captions)[0], captions_per_image, pair)
+        rows = tf.where(valid, rows, PAD_ID)
+        return _shift({"images": tf.ensure_shape(image, (*image_size, 3))}, rows)
+
+    def epoch(seed):
+        shuffle_seed = None if epoch_seed is None else seed
+        return examples.dataset(shuffle_seed=shuffle_seed).map(
+            lambda example: read(example, seed), num_parallel_calls=AUTOTUNE
+        )
+
+    return _batch_epochs(epoch, len(examples), batch_size, epoch_seed)
+
+
+def feature_batches(
+    examples, tokenizer, batch_size, *, caches, captions_per_image=5, epoch_seed=None
+):
+    """Makes training batches of cached features and captions.
+
+    Args:
+        examples: a data split.
+        tokenizer: a ``Tokenizer``.
+        batch_size: B, pictures a batch.
+        caches: one ``FeatureCache``, or one of the pictures and one of their mirror images, of
+            which each picture draws one an epoch.
+        captions_per_image: K; more captions are drawn from, fewer leave rows of padding.
+        epoch_seed: an ``EpochSeed`` to shuffle by, or None for the split's own order.
+
+    Returns:
+        A ``tf.data.Dataset`` of ``({"image_features": [B,N,C] float16, "token_ids": [B,K,T]
+        int32}, targets [B,K,T] int32)``. Unreadable pictures are left out, and counted on standard
+        error.
+    """
+    views = [_View(cache, examples, tokenizer) for cache in caches]
+    readable = np.flatnonzero(views[0].rows >= 0)
+    if len(readable) < len(examples):
+        first = examples.image_ids[int(np.flatnonzero(views[0].rows < 0)[0])]
+        print(
+            f"{examples.name}: skipped {len(examples) - len(readable)} of {len(examples)} pictures "
+            f"that cannot be read (the first: {first}).",
+            file=sys.stderr,
+        )
+    counts = tf.constant([len(captions) for captions in examples.captions])
+    tokens = tf.constant(np.stack([view.tokens for view in views], axis=1))
+
+    def gather(indices, chosen):
+        return np.stack(
+            [views[v].cache.gather([views[v].rows[i]])[0] for i, v in zip(indices, chosen)]
+        )
+
+    def read(indices, seed):
+        pairs = tf.stack([tf.fill(tf.shape(indices), seed), indices], axis=1)
+        chosen = tf.map_fn(
+            lambda pair: tf.random.stateless_uniform([], pair, 0, len(views), tf.int32),
+            pairs,
+            fn_output_signature=tf.int32,
+        )
+        features = tf.numpy_function(gather, [indices, chosen], tf.float16, stateful=False)
+        features = tf.ensure_shape(features, (None, *caches[0].shape))
+        rows = tf.map_fn(
+            lambda item: _choose(
+                tokens[item[0], item[1]], counts[item[0]], captions_per_image, item[2]
+            ),
+            (tf.cast(indices, tf.int32), chosen, pairs),
+            fn_output_signature=tf.int32,
+        )
+        return _shift({"image_features": features}, rows)
+
+    def epoch(seed):
+        order = tf.constant(readable, tf.int64)
+        if epoch_seed is not None:
+            order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, 0]))
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).map(
+            lambda indices: read(indices, seed), num_parallel_calls=AUTOTUNE
+        )
+
+    return _batch_epochs(epoch, len(readable), batch_size, epoch_seed, batched=True)
+
+
+class _View:
+    """One cached view of a split: its features' rows, and what its captions say."""
+
+    def __init__(self, cache, examples, tokenizer):
+        self.cache = cache
+        self.rows = cache.fill(examples)
+        most = max((len(captions) for captions in examples.captions), default=1)
+        self.tokens = np.zeros((len(examples), most, tokenizer.max_length), np.int32)
+        texts = [caption for captions in examples.captions for caption in captions]
+        lowered = tf.strings.lower(tf.constant(texts), encoding="utf-8")
+        if cache.mirror:
+            lowered = swap_left_right(lowered, tokenizer.language)
+        places = [
+            (picture, place)
+            for picture, captions in enumerate(examples.captions)
+            for place in range(len(captions))
+        ]
+        self.tokens[tuple(np.array(places).T)] = tokenizer(lowered).numpy()
+
+
+def _choose(rows, count, captions_per_image, pair):
+    """Draws K of the first ``count`` token rows [.., T], in a random order; pads when there are fewer."""
+    order = tf.random.experimental.stateless_shuffle(tf.range(count), pair)[:captions_per_image]
+    chosen = tf.gather(rows, order)
+    missing = captions_per_image - tf.shape(chosen)[0]
+    chosen = tf.pad(chosen, [[0, missing], [0, 0]], constant_values=PAD_ID)
+    return tf.ensure_shape(chosen, (captions_per_image, rows.shape[-1]))
+
+
+def _shift(inputs, rows):
+    """Splits token rows [...,T+1] into inputs and targets."""
+    return {**inputs, "token_ids": rows[..., :-1]}, rows[..., 1:]
+
+
+def _report(valid, image_id, unreadable):
+    """Says on standard error which picture cannot be read, and how many so far."""
+    if not valid:
+        count = unreadable.assign_add(1)
+        tf.print(
+            "unreadable picture, skipped:", image_id, "| so far:", count, output_stream=sys.stderr
+        )
+
+
+def _batch_epochs(epoch, size, batch_size, epoch_seed, *, batched=False):
+    """Reads the seed when an iteration begins, then batches what ``epoch(seed)`` gives."""
+    check_number("batches", "batch_size", batch_size, minimum=1, integer=True)
+    seed = epoch_seed or EpochSeed(0)
+    dataset = tf.data.Dataset.from_tensors(0).map(lambda _: seed()).flat_map(epoch)
+    # Training drops the last, smaller batch: static shapes. Validation counts every picture.
+    drop = epoch_seed is not None and size >= batch_size
+    if batched:
+        steps = -(-size // batch_size)
+        if drop and size % batch_size:
+            steps -= 1
+            dataset = dataset.take(steps)
+    else:
+        dataset = dataset.batch(batch_size, drop_remainder=drop, num_parallel_calls=AUTOTUNE)
+        steps = size // batch_size if drop else -(-size // batch_size)
+    return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(AUTOTUNE)

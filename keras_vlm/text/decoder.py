@@ -1,0 +1,155 @@
+"""What all text decoders share: the embedding, the picture's projection, the logits.
+
+The fusion layer is handed in, as a cell is handed to ``keras.layers.RNN``; a decoder knows that it
+has ``read`` and ``attend`` and no more. Refuses to know words, search and pictures beyond their
+features. Dimension letters: B batch, N picture tokens, C their
+width, T text positions, D model width, K captions a picture, V vocabulary, W beams, R = B*W rows.
+"""
+
+import keras
+from keras import ops
+
+from keras_vlm.core.checks import check_number
+
+
+class TextDecoder(keras.layers.Layer):
+    """Abstract: image_features [B,N,C] and token_ids [B,K,T] -> logits [B,K,T,V].
+
+    The K captions of a picture are folded into the query's positions, so that a picture is
+    projected once for all of them. Input and output embeddings are one matrix.
+
+    Args:
+        fusion: a ``Fusion`` layer: how words look at the picture.
+        hidden_dim: model width D.
+        num_layers: number of recurrent or Transformer layers.
+        dropout: share of units dropped in training.
+        vocabulary_size: V; a builder that has the tokenizer sets it.
+        **kwargs: ``name``, ``dtype`` of the layer.
+
+    Source:
+        Press and Wolf 2017, "Using the Output Embedding to Improve Language Models",
+        https://arxiv.org/abs/1608.05859, for the shared embedding.
+    """
+
+    def __init__(
+        self, fusion, *, hidden_dim, num_layers, dropout=0.5, vocabulary_size=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        where = type(self).__name__
+        check_number(where, "hidden_dim", hidden_dim, minimum=1, integer=True)
+        check_number(where, "num_layers", num_layers, minimum=1, integer=True)
+        check_number(where, "dropout", dropout, minimum=0, maximum=0.99)
+        self.fusion = fusion
+        self.hidden_dim = hidden_dim
+        self.num_layers = num_layers
+        self.dropout_rate = dropout
+        self.vocabulary_size = vocabulary_size
+
+    def build(self, image_features_shape, token_ids_shape):
+        """Builds what every decoder has; a subclass calls it first."""
+        policy = self.dtype_policy
+        self.memory_dense = keras.layers.Dense(
+            self.hidden_dim, activation="relu", name="memory", dtype=policy
+        )
+        self.memory_dense.build(image_features_shape)
+        self.embedding = keras.layers.Embedding(
+            self.vocabulary_size,
+            self.hidden_dim,
+            # The logits' scale at the start, for the matrix serves at both ends.
+            embeddings_initializer=keras.initializers.RandomNormal(
+                stddev=self.hidden_dim**-0.5
+            ),
+            name="embedding",
+            dtype=policy,
+        )
+        self.embedding.build()
+        self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
+        self.logit_bias = self.add_weight(
+            shape=(self.vocabulary_size,), initializer="zeros", name="logit_bias"
+        )
+
+    def call(
+        self, image_features, token_ids, memory_mask=None, real_words=None, training=None
+    ):
+        """Runs whole captions, teacher forced.
+
+        Args:
+            image_features: [B,N,C] float.
+            token_ids: [B,K,T] int32, each row beginning with the start id.
+            memory_mask: [B,N] bool, True for a real picture token, or None for all.
+            real_words: [B,K,T] bool, the M positions whose logits are wanted, or None for all.
+                The vocabulary is the widest part of the model and captions are half padding. Not
+                for XLA, since M varies.
+            training: whether dropout is on.
+
+        Returns:
+            Logits [B,K,T,V] of the *next* word at each position, or [M,V] with ``real_words``.
+        """
+        if real_words is None:
+            return self.attend(image_features, token_ids, memory_mask, training=training)[0]
+        memory = self.read(image_features, memory_mask, training=training)
+        hidden, _ = self.run(memory, token_ids, training=training)
+        places = ops.nonzero(ops.reshape(real_words, (-1,)))[0]
+        hidden = ops.take(ops.reshape(hidden, (-1, self.hidden_dim)), places, axis=0)
+        return self.to_logits(hidden, training=training)
+
+    def attend(self, image_features, token_ids, memory_mask=None, training=None):
+        """Like ``call``, with the fusion's weights [B,K,T,N] beside the logits."""
+        captions, length = axis_size(token_ids, 1), axis_size(token_ids, 2)
+        memory = self.read(image_features, memory_mask, training=training)
+        hidden, weights = self.run(memory, token_ids, training=training)
+        logits = self.to_logits(hidden, training=training)
+        return (
+            ops.reshape(logits, (-1, captions, length, self.vocabulary_size)),
+            ops.reshape(weights, (-1, captions, length, weights.shape[-1])),
+        )
+
+    def compute_output_shape(self, image_features_shape, token_ids_shape):
+        """Returns [B,K,T,V]."""
+        return (*token_ids_shape, self.vocabulary_size)
+
+    def project(self, image_features, memory_mask, training):
+        """Returns the memory every decoder shares: tokens [B,N,D], their mask and mean [B,D]."""
+        tokens = self.dropout(self.memory_dense(image_features), training=training)
+        if memory_mask is None:
+            return {"mean": ops.mean(tokens, axis=1)}, tokens
+        real = ops.cast(memory_mask, tokens.dtype)[..., None]
+        mean = ops.sum(tokens * real, axis=1) / ops.maximum(ops.sum(real, axis=1), 1)
+        return {"mean": mean, "mask": memory_mask}, tokens
+
+    def to_logits(self, hidden, training=None):
+        """Turns hidden [..., D] into logits [..., V] by the embedding's own matrix."""
+        hidden = self.dropout(hidden, training=training)
+        return ops.matmul(hidden, ops.transpose(self.embedding.embeddings)) + self.logit_bias
+
+    def to_log_probs(self, hidden):
+        """Turns hidden [R,D] into log_probs [R,V] float32."""
+        return ops.log_softmax(ops.cast(self.to_logits(hidden), "float32"), axis=-1)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {
+            **super().get_config(),
+            # A fresh copy: Keras would note that this one is built, and build it twice on loading.
+            "fusion": keras.saving.serialize_keras_object(fresh_copy(self.fusion)),
+            "hidden_dim": self.hidden_dim,
+            "num_layers": self.num_layers,
+            "dropout": self.dropout_rate,
+            "vocabulary_size": self.vocabulary_size,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the decoder that ``get_config`` described."""
+        return cls(keras.saving.deserialize_keras_object(config.pop("fusion")), **config)
+
+
+def fresh_copy(layer):
+    """Returns a layer like this one, not yet built."""
+    return type(layer).from_config(layer.get_config())
+
+
+def axis_size(tensor, axis):
+    """Returns the size of an axis: a number where it is known, else a scalar tensor."""
+    size = tensor.shape[axis]
+    return ops.shape(tensor)[axis] if size is None else size

@@ -1,0 +1,196 @@
+"""The tokenizer: text to ids and back in TensorFlow ops, with one vocabulary.
+
+Refuses to know pictures and models. Dimension letters: B batch, T text positions.
+"""
+
+import collections
+import json
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from keras_vlm.core.checks import DataError, check_choice, check_number
+from keras_vlm.core.files import write_json
+from keras_vlm.text.cleaning import clean_characters, clean_words
+
+PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[START]", "[END]")
+UNITS = {"word": (clean_words, " "), "character": (clean_characters, "")}
+UNIT_OF_LANGUAGE = {"en": "word", "zh": "character"}
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class Tokenizer:
+    """Maps text [B] string to token_ids [B,T] int32 and back, inside a graph or outside.
+
+    A row is ``[start] words [end]``, padded with 0 to ``max_length``; a text that is too long is
+    cut and then has no end, so that a model never learns to stop in mid-sentence.
+
+    Args:
+        vocabulary: list of distinct words (or characters), without the four special tokens.
+        unit: ``"word"`` (spaces apart) or ``"character"`` (Chinese).
+        max_length: T, start and end included.
+        language: language code of the texts, such as ``"en"`` or ``"zh"``.
+
+    Raises:
+        ValueError: an option is out of range, or the vocabulary is empty or has a word twice.
+
+    Example:
+        >>> tokenizer = Tokenizer(["a", "dog", "runs"], max_length=6)
+        >>> tokenizer(["A dog runs!", "a cat"]).numpy().tolist()
+        [[2, 4, 5, 6, 3, 0], [2, 4, 1, 3, 0, 0]]
+        >>> tokenizer.detokenize([[2, 4, 5, 6, 3, 0]]).numpy().tolist()
+        [b'a dog runs']
+    """
+
+    def __init__(self, vocabulary, *, unit="word", max_length=22, language="en"):
+        check_choice("Tokenizer", "unit", unit, UNITS)
+        check_number("Tokenizer", "max_length", max_length, minimum=3, integer=True)
+        if not vocabulary:
+            raise ValueError("Tokenizer: vocabulary must have at least one word, got none.")
+        repeated = [word for word, n in collections.Counter(vocabulary).items() if n > 1]
+        if repeated:
+            raise ValueError(f"Tokenizer: vocabulary must be distinct, got {repeated[0]!r} twice.")
+        self.vocabulary = list(vocabulary)
+        self.unit = unit
+        self.max_length = max_length
+        self.language = language
+        self._clean, self._separator = UNITS[unit]
+        with tf.init_scope():
+            self._words = tf.constant([*SPECIAL_TOKENS, *self.vocabulary])
+            self._table = tf.lookup.StaticHashTable(
+                tf.lookup.KeyValueTensorInitializer(
+                    self._words, tf.range(len(self.vocabulary) + 4, dtype=tf.int32)
+                ),
+                default_value=UNKNOWN_ID,
+            )
+
+    @classmethod
+    def fit(cls, texts, *, unit=None, max_length=22, minimum_count=5, language=None):
+        """Makes a tokenizer of the words that a collection of texts uses.
+
+        Args:
+            texts: a data split (its captions are read), or an iterable of strings.
+            unit: ``"word"`` or ``"character"``; None chooses by the language.
+            max_length: T, start and end included.
+            minimum_count: a word seen fewer times is unknown.
+            language: language code; None takes the split's, or ``"en"``.
+
+        Returns:
+            A ``Tokenizer`` with words by falling frequency, ties in alphabetical order.
+
+        Raises:
+            ValueError: no word occurs ``minimum_count`` times.
+        """
+        language = language or getattr(texts, "language", "en")
+        unit = unit or UNIT_OF_LANGUAGE.get(language, "word")
+        check_choice("Tokenizer.fit", "unit", unit, UNITS)
+        check_number("Tokenizer.fit", "minimum_count", minimum_count, minimum=1, integer=True)
+        if hasattr(texts, "captions"):
+            texts = [caption for captions in texts.captions for caption in captions]
+        counts = collections.Counter()
+        texts = list(texts)
+        for start in range(0, len(texts), 10_000):
+            counts.update(_split(texts[start : start + 10_000], unit).flat_values.numpy().tolist())
+        words = sorted(
+            (-count, word.decode("utf-8"))
+            for word, count in counts.items()
+            if count >= minimum_count
+        )
+        if not words:
+            raise ValueError(
+                f"Tokenizer.fit: minimum_count must leave at least one word, got {minimum_count} "
+                f"for {len(texts)} texts. Pass minimum_count=1."
+            )
+        vocabulary = [word for _, word in words if word not in SPECIAL_TOKENS]
+        return cls(vocabulary, unit=unit, max_length=max_length, language=language)
+
+    @property
+    def vocabulary_size(self):
+        """Number of ids, the four special ones included."""
+        return len(self.vocabulary) + len(SPECIAL_TOKENS)
+
+    def __call__(self, text):
+        """Turns text [B] string into token_ids [B,T] int32."""
+        tokens = self._table.lookup(_split(text, self.unit))
+        rows = tokens.nrows()
+        tokens = tf.concat(
+            [tf.fill([rows, 1], START_ID), tokens, tf.fill([rows, 1], END_ID)], axis=1
+        )
+        return tokens.to_tensor(PAD_ID, shape=[None, self.max_length])
+
+    def detokenize(self, token_ids):
+        """Turns token_ids [..., T] int32 into text [...] string, up to the first end."""
+        token_ids = tf.convert_to_tensor(token_ids, tf.int32)
+        ended = tf.cumsum(tf.cast(token_ids == END_ID, tf.int32), axis=-1) > 0
+        silent = ended | (token_ids == PAD_ID) | (token_ids == START_ID)
+        words = tf.where(silent, "", tf.gather(self._words, token_ids) + self._separator)
+        return tf.strings.strip(tf.strings.reduce_join(words, axis=-1))
+
+    def ids_of(self, words):
+        """Looks words up, for banned and forced words.
+
+        Args:
+            words: an iterable of strings, each one word of the vocabulary.
+
+        Returns:
+            A list of ids.
+
+        Raises:
+            ValueError: a word is not in the vocabulary.
+        """
+        ids = []
+        for word in words:
+            found = int(self._table.lookup(tf.constant(word)))
+            if found == UNKNOWN_ID:
+                raise ValueError(
+                    f"Tokenizer: words must be in the vocabulary ({self.vocabulary_size} words), "
+                    f"got {word!r}."
+                )
+            ids.append(found)
+        return ids
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {
+            "vocabulary": self.vocabulary,
+            "unit": self.unit,
+            "max_length": self.max_length,
+            "language": self.language,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the tokenizer that ``get_config`` described."""
+        return cls(**config)
+
+    def save(self, path):
+        """Writes the tokenizer to a JSON file, atomically."""
+        write_json(path, self.get_config())
+
+    @classmethod
+    def load(cls, path):
+        """Reads a tokenizer that ``save`` wrote.
+
+        Args:
+            path: the JSON file.
+
+        Returns:
+            A ``Tokenizer``.
+
+        Raises:
+            DataError: the file is not a tokenizer's.
+        """
+        try:
+            return cls(**json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise DataError(f"{path}: not a file written by Tokenizer.save ({error}).") from error
+
+
+def _split(text, unit):
+    """Returns a ragged string tensor [B, words] of a text [B]."""
+    cleaned = UNITS[unit][0](tf.convert_to_tensor(text, tf.string))
+    if unit == "character":
+        return tf.strings.unicode_split(cleaned, "UTF-8", errors="replace")
+    return tf.strings.split(cleaned)

@@ -1,0 +1,1 @@
+"""Training that survives: callbacks, whole runs, and the scores of free-running models."""

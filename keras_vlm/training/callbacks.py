@@ -1,0 +1,163 @@
+"""Callbacks: caption scores while training, and a backup that survives a kill at any moment.
+
+Refuses to know how batches are made.
+"""
+
+import contextlib
+import json
+import pathlib
+import shutil
+
+import keras
+
+from keras_vlm.core.checks import check_choice, check_number
+from keras_vlm.core.files import replace_file, replace_folder, write_json
+from keras_vlm.training.evaluate import evaluate
+
+
+class CaptionScores(keras.callbacks.Callback):
+    """Scores freely written captions after each epoch; keeps the best model; stops when stuck.
+
+    Where the optimizer averages weights (``use_ema=True``), the averages are what is scored and
+    saved.
+
+    Args:
+        examples: a data split with captions.
+        folder: where ``best.keras`` and ``scores.json`` go, or None to keep nothing on disk. A
+            resumed run reads ``scores.json`` and goes on from it.
+        monitor: the score that chooses.
+        patience: epochs without a better score after which training stops; None never stops.
+        beam_size: width of the beam search; 1 is greedy.
+        start_epoch: first epoch (from 0) that is scored, for early ones are not worth the time.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
+
+    Example:
+        ``captioner.fit(batches, epochs=20, callbacks=[CaptionScores(data["val"], "runs/1")])``
+    """
+
+    def __init__(
+        self,
+        examples,
+        folder=None,
+        *,
+        monitor="CIDEr-D",
+        patience=None,
+        beam_size=1,
+        start_epoch=0,
+    ):
+        super().__init__()
+        names = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
+        check_choice("CaptionScores", "monitor", monitor, names)
+        check_number("CaptionScores", "beam_size", beam_size, minimum=1, integer=True)
+        if patience is not None:
+            check_number("CaptionScores", "patience", patience, minimum=1, integer=True)
+        self.examples = examples
+        self.folder = None if folder is None else pathlib.Path(folder)
+        self.monitor = monitor
+        self.patience = patience
+        self.beam_size = beam_size
+        self.start_epoch = start_epoch
+        self.history = []
+
+    @property
+    def best(self):
+        """The history's best entry, a dict with ``epoch`` and ``scores``, or None."""
+        return max(self.history, key=lambda entry: entry["scores"][self.monitor], default=None)
+
+    def on_train_begin(self, logs=None):
+        """Reads what an earlier part of this run has scored."""
+        self.history = []
+        if self.folder is not None and (self.folder / "scores.json").exists():
+            text = (self.folder / "scores.json").read_text(encoding="utf-8")
+            self.history = json.loads(text)["history"]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Scores, logs, saves and perhaps stops."""
+        if epoch < self.start_epoch:
+            return
+        # An epoch that was scored but not backed up before a kill is run and scored again.
+        self.history = [entry for entry in self.history if entry["epoch"] < epoch]
+        before = self.best
+        with averaged_weights(self.model):
+            found = evaluate(self.model, self.examples, beam_size=self.beam_size, verbose=0)
+            scores = found.scores
+            if logs is not None:
+                logs.update({f"val_{name}": score for name, score in scores.items()})
+            losses = {k: float(v) for k, v in (logs or {}).items() if k.endswith("loss")}
+            self.history.append({"epoch": epoch, "scores": scores, "losses": losses})
+            is_best = before is None or scores[self.monitor] > before["scores"][self.monitor]
+            if self.folder is not None:
+                if is_best:
+                    with replace_file(self.folder / "best.keras") as temporary:
+                        self.model.save(temporary)
+                summary = {"signature": found.signature, "best": self.best}
+                write_json(self.folder / "scores.json", {**summary, "history": self.history})
+        if self.patience is not None and epoch - self.best["epoch"] >= self.patience:
+            self.model.stop_training = True
+
+
+class TrainingBackup(keras.callbacks.BackupAndRestore):
+    """Keras's ``BackupAndRestore``, whole at any moment: weights and epoch change places at once.
+
+    Keras writes the weights in place and the epoch after them; a kill between the two resumes with
+    the weights of one epoch and the number of another. Here both are in a folder that is renamed.
+    Put it last among the callbacks, so that what they wrote for an epoch is there before it.
+
+    Args:
+        backup_dir: a folder of its own.
+        **kwargs: as for ``keras.callbacks.BackupAndRestore``.
+    """
+
+    def on_train_begin(self, logs=None):
+        """Restores the newest whole backup, if there is one."""
+        root = pathlib.Path(self.backup_dir)
+        found = sorted(path for path in root.glob("epoch-*") if path.is_dir())
+        if found:
+            self._use(found[-1])
+            super().on_train_begin(logs)
+
+    def _save_model(self):
+        root = pathlib.Path(self.backup_dir)
+        old = [path for path in root.glob("*") if path.is_dir()]
+        final = root / f"epoch-{self._current_epoch:06d}-{self._last_batch_seen:09d}"
+        with replace_folder(final, overwrite=True) as folder:
+            self._use(folder)
+            self.backup_dir = str(folder)
+            super()._save_model()
+            self.backup_dir = str(root)
+        for path in old:
+            if path != final:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _use(self, folder):
+        self._weights_path = str(folder / "latest.weights.h5")
+        self._training_metadata_path = str(folder / "training_metadata.json")
+        self._prev_weights_path = f"{self._weights_path}.bkp"
+        self._prev_training_metadata_path = f"{self._training_metadata_path}.bkp"
+
+
+@contextlib.contextmanager
+def averaged_weights(model):
+    """Puts the optimizer's moving averages into the model for a while.
+
+    Args:
+        model: a compiled model; one whose optimizer keeps no averages is left alone.
+
+    Yields:
+        None; the trained weights are back afterwards.
+    """
+    optimizer = model.optimizer
+    if not getattr(optimizer, "use_ema", False):
+        yield
+        return
+    trained = [variable.numpy() for variable in model.trainable_variables]
+    averages = optimizer._model_variables_moving_average
+    for variable, average in zip(model.trainable_variables, averages, strict=True):
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, trained, strict=True):
+            variable.assign(value)

@@ -1,0 +1,228 @@
+"""One whole training run of a captioner: from the name of a data source to the best model.
+
+The command line and the recipes call it; running it again with the same options resumes it.
+Refuses to know the command line.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import keras
+
+from keras_vlm.core.checks import check_choice
+from keras_vlm.core.files import check_output_folder, write_json
+from keras_vlm.data import load_data
+from keras_vlm.fusion import FUSIONS
+from keras_vlm.tasks.captioning import build_captioner
+from keras_vlm.text import TEXT_DECODERS, Tokenizer
+from keras_vlm.training.callbacks import CaptionScores, TrainingBackup
+from keras_vlm.training.plots import plot_history
+from keras_vlm.vision.backbones import Backbone
+
+OPTIMIZERS = {
+    "adamw": keras.optimizers.AdamW,
+    "adam": keras.optimizers.Adam,
+    "sgd": keras.optimizers.SGD,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptioningRun:
+    """The options of a run; every field is a flag of ``keras-vlm train``.
+
+    Attributes:
+        data: name of a data source, such as ``flickr8k:DIR``.
+        out: output folder: ``model.keras``, ``scores.json``, ``log.csv``, ``curves.png``,
+            ``run.json``, and ``backup/`` while the run lasts.
+        split: split to train on.
+        validation_split: split that chooses the best epoch; never trained on.
+        language: language of the captions.
+        backbone: name of a backbone.
+        trainable_from: None to freeze the backbone, ``"all"``, or the layer from which on it
+            learns.
+        text: ``"lstm"`` or ``"transformer"``.
+        fusion: name of a fusion.
+        hidden_dim: model width.
+        dropout: share of units dropped.
+        image_size: pixels a side.
+        augment: None, ``"flip"`` or another augmentation.
+        cache: folder of the feature cache, ``"auto"`` for ``OUT/features`` where the backbone is
+            frozen and the augmentation allows it, or None.
+        minimum_count: words seen fewer times are unknown.
+        max_length: positions of a caption, start and end included.
+        epochs: passes over the training split.
+        batch_size: pictures a step.
+        captions_per_image: captions of each picture a step.
+        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
+        learning_rate: its peak; it rises over the first 5 % of the steps and falls as a cosine.
+        weight_decay: of AdamW.
+        label_smoothing: share of the target spread over the vocabulary.
+        average: momentum of the moving average of the weights that is scored and kept; 0 for none.
+        patience: epochs without a better CIDEr-D before stopping, or None.
+        precision: ``"float32"``, ``"mixed_bfloat16"``, ``"mixed_float16"``.
+        seed: everything random flows from it.
+    """
+
+    data: str
+    out: str
+    split: str = "train"
+    validation_split: str = "val"
+    language: str = "en"
+    backbone: str = "efficientnet_lite0"
+    trainable_from: str | None = None
+    text: str = "transformer"
+    fusion: str = "attention"
+    hidden_dim: int = 384
+    dropout: float = 0.5
+    image_size: int = 224
+    augment: str | None = None
+    cache: str | None = "auto"
+    minimum_count: int = 5
+    max_length: int = 22
+    epochs: int = 12
+    batch_size: int = 32
+    captions_per_image: int = 5
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.1
+    average: float = 0.0
+    patience: int | None = None
+    precision: str = "float32"
+    seed: int = 0
+
+
+def train_captioner(run, *, verbose=1):
+    """Trains a captioner, or goes on with a run that was interrupted.
+
+    Args:
+        run: a ``CaptioningRun``.
+        verbose: 1 for progress bars, 0 for silence.
+
+    Returns:
+        The best ``Captioner``, which is also in ``OUT/model.keras``.
+
+    Raises:
+        FileExistsError: the output folder holds something else, or a run with other options.
+        ValueError: an option is unknown or out of range.
+    """
+    out = pathlib.Path(run.out)
+    _claim_folder(run, out)
+    finished = out / "model.keras"
+    if finished.exists():
+        return keras.saving.load_model(finished)
+    keras.utils.set_random_seed(run.seed)
+    data = load_data(run.data, language=run.language)
+    training, validation = data[run.split], data[run.validation_split]
+    captioner = _build(run, training)
+    batches, validation_batches = _batches(run, out, captioner, training, validation)
+    captioner.fit(
+        batches,
+        validation_data=validation_batches,
+        epochs=run.epochs,
+        verbose=verbose,
+        callbacks=[
+            CaptionScores(validation, out, patience=run.patience),
+            keras.callbacks.CSVLogger(out / "log.csv", append=True),
+            # Last: what the others wrote for an epoch is there before the epoch counts as done.
+            TrainingBackup(out / "backup"),
+        ],
+    )
+    plot_history(json.loads((out / "scores.json").read_text(encoding="utf-8")), out / "curves.png")
+    (out / "best.keras").rename(finished)
+    return keras.saving.load_model(finished)
+
+
+def build_optimizer(run, steps):
+    """Makes a run's optimizer: its schedule warms up over 5 % of the steps, then falls as a cosine.
+
+    Args:
+        run: a ``CaptioningRun``.
+        steps: steps of the whole run.
+
+    Returns:
+        A Keras optimizer.
+
+    Raises:
+        ValueError: the optimizer's name is unknown.
+    """
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=max(1, round(0.95 * steps)),
+        alpha=0.01,
+        warmup_target=run.learning_rate,
+        warmup_steps=max(1, round(0.05 * steps)),
+    )
+    options = {"clipnorm": 5.0}
+    if run.average:
+        options |= {"use_ema": True, "ema_momentum": run.average}
+    check_choice("CaptioningRun", "optimizer", run.optimizer, OPTIMIZERS)
+    if run.optimizer == "adamw":
+        options["weight_decay"] = run.weight_decay
+    return OPTIMIZERS[run.optimizer](schedule, **options)
+
+
+def _claim_folder(run, out):
+    """Notes the run's options in its folder, or checks that they are the ones noted there."""
+    options = {k: v for k, v in dataclasses.asdict(run).items() if k != "out"}
+    note = out / "run.json"
+    if not note.exists():
+        check_output_folder(out)
+        write_json(note, options)
+        return
+    noted = json.loads(note.read_text(encoding="utf-8"))
+    changed = [key for key in options if options[key] != noted.get(key)]
+    if changed:
+        key = changed[0]
+        raise FileExistsError(
+            f"{out} holds a run with other options: {key} was {noted.get(key)!r}, now "
+            f"{options[key]!r}. Choose another output folder, or pass the options in run.json."
+        )
+
+
+def _build(run, training):
+    tokenizer = Tokenizer.fit(
+        training,
+        max_length=run.max_length,
+        minimum_count=run.minimum_count,
+        language=run.language,
+    )
+    policy = keras.DTypePolicy(run.precision)
+    check_choice("CaptioningRun", "fusion", run.fusion, FUSIONS)
+    check_choice("CaptioningRun", "text", run.text, TEXT_DECODERS)
+    decoder = TEXT_DECODERS[run.text](
+        FUSIONS[run.fusion](dtype=policy),
+        hidden_dim=run.hidden_dim,
+        dropout=run.dropout,
+        dtype=policy,
+    )
+    steps = run.epochs * max(1, len(training) // run.batch_size)
+    return build_captioner(
+        Backbone(
+            run.backbone,
+            image_size=run.image_size,
+            weights=None if run.backbone == "conv_small" else "imagenet",
+            trainable_from="all" if run.backbone == "conv_small" else run.trainable_from,
+            dtype=policy,
+        ),
+        tokenizer=tokenizer,
+        text=decoder,
+        optimizer=build_optimizer(run, steps),
+        label_smoothing=run.label_smoothing,
+        precision=run.precision,
+    )
+
+
+def _batches(run, out, captioner, training, validation):
+    options = {"captions_per_image": run.captions_per_image, "seed": run.seed}
+    cache = run.cache
+    if cache == "auto":
+        cacheable = captioner.encoder.frozen and run.augment in {None, "flip"}
+        cache = out / "features" if cacheable else None
+    return (
+        captioner.batches(
+            training, run.batch_size, shuffle=True, augment=run.augment, cache=cache, **options
+        ),
+        captioner.batches(validation, run.batch_size, shuffle=False, cache=cache, **options),
+    )

@@ -1,0 +1,75 @@
+"""Scores of freely generated text.
+
+Refuses to know how a model was trained. Captions are always written by the model alone, never
+teacher forced.
+"""
+
+import dataclasses
+import math
+
+from keras_vlm.core.files import write_json
+from keras_vlm.decoding import BeamSearch
+from keras_vlm.metrics import score_captions
+from keras_vlm.metrics.diversity import diversity
+
+TOKENIZER_OF_LANGUAGE = {"zh": "characters"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluate`` returns.
+
+    Attributes:
+        scores: name -> float: BLEU-1..4, ROUGE-L, CIDEr-D.
+        diversity: name -> float: share of distinct captions, vocabulary used, mean length.
+        signature: how the scores were made, in one line; scores with different signatures do not
+            compare.
+        predictions: list of dicts with ``image_id``, ``caption``, ``score`` (length-normalised
+            log-probability; None where the picture could not be read).
+    """
+
+    scores: dict
+    diversity: dict
+    signature: str
+    predictions: list
+
+    def save(self, path):
+        """Writes everything to a JSON file, atomically."""
+        write_json(path, dataclasses.asdict(self))
+
+
+def evaluate(model, examples, *, beam_size=3, strategy=None, batch_size=32, verbose=1):
+    """Captions a data split and scores the captions against its references.
+
+    Args:
+        model: a ``Captioner``, or anything with its ``caption`` method.
+        examples: a data split with captions.
+        beam_size: width of the beam search; 1 is greedy.
+        strategy: another search of ``keras_vlm.decoding``, instead of ``beam_size``.
+        batch_size: pictures decoded at once.
+        verbose: 1 for a progress bar, 0 for none.
+
+    Returns:
+        An ``Evaluation``.
+
+    Raises:
+        ValueError: the split has no captions to score against.
+    """
+    strategy = strategy or BeamSearch(beam_size)
+    found = model.caption(
+        examples, strategy=strategy, batch_size=batch_size, with_scores=True, verbose=verbose
+    )
+    best = [texts[0] for texts in found]
+    report = score_captions(
+        examples.captions,
+        [text for text, _ in best],
+        tokenizer=TOKENIZER_OF_LANGUAGE.get(examples.language, "ptb"),
+        split=f"{examples.name}:{examples.split}",
+        decoding=repr(strategy),
+    )
+    predictions = [
+        {"image_id": image_id, "caption": text, "score": score if math.isfinite(score) else None}
+        for image_id, (text, score) in zip(examples.image_ids, best, strict=True)
+    ]
+    varied = diversity([text for text, _ in best])
+    return Evaluation(report.scores, varied, str(report.signature), predictions)

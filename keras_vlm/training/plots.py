@@ -1,0 +1,30 @@
+"""Pictures of a training run. Refuses to know models."""
+
+from keras_vlm.core.files import replace_file
+
+
+def plot_history(summary, path):
+    """Draws losses and caption scores against epochs.
+
+    Args:
+        summary: what ``CaptionScores`` writes to ``scores.json``: a dict with ``history``.
+        path: the PNG to write, atomically.
+    """
+    from matplotlib.figure import Figure
+
+    history = summary["history"]
+    epochs = [entry["epoch"] + 1 for entry in history]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss_axes, score_axes = figure.subplots(1, 2)
+    for name in sorted({name for entry in history for name in entry["losses"]}):
+        values = [entry["losses"].get(name) for entry in history]
+        loss_axes.plot(epochs, values, marker="o", markersize=3, label=name)
+    loss_axes.set(xlabel="epoch", ylabel="nats a word", title="loss")
+    loss_axes.legend()
+    for name in ("CIDEr-D", "ROUGE-L", "BLEU-4"):
+        values = [entry["scores"][name] for entry in history]
+        score_axes.plot(epochs, values, marker="o", markersize=3, label=name)
+    score_axes.set(xlabel="epoch", title="validation, freely written captions")
+    score_axes.legend()
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
