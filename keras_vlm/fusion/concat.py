@@ -1,4 +1,4 @@
-"""No attention: every word gets the same picture vector.
+"""No attention: every word is joined to the same picture vector.
 
 Dimension letters: see the package's docstring.
 """
@@ -11,10 +11,10 @@ from keras_vlm.fusion.base import Fusion
 
 @keras.saving.register_keras_serializable("keras_vlm")
 class ConcatFusion(Fusion):
-    """Gives each word the mean of the picture's tokens, through a dense layer.
+    """Concatenates each word with the mean of the picture's tokens, before a dense layer.
 
-    Whoever owns the fusion joins the context to the words; this one only makes it the same for
-    all of them, so it is what attention must beat.
+    The dense layer over ``[word, picture]`` is kept as two, for the picture's half is the same for
+    all words. Its weights over the grid are even: this is what attention must beat.
 
     Source:
         Vinyals et al. 2015, "Show and Tell", https://arxiv.org/abs/1411.4555, and the "merge" model
@@ -22,10 +22,13 @@ class ConcatFusion(Fusion):
     """
 
     def build(self, query_shape, memory_shape):
-        """Builds the picture's dense layer."""
+        """Builds the two halves of the dense layer."""
+        width, policy = memory_shape[-1], self.dtype_policy
+        self.word_dense = keras.layers.Dense(width, name="word", dtype=policy)
         self.picture_dense = keras.layers.Dense(
-            memory_shape[-1], activation="relu", name="picture", dtype=self.dtype_policy
+            width, use_bias=False, name="picture", dtype=policy
         )
+        self.word_dense.build(query_shape)
         self.picture_dense.build(memory_shape)
 
     def read(self, memory):
@@ -33,12 +36,12 @@ class ConcatFusion(Fusion):
         return {"values": memory}
 
     def attend(self, query, read_memory, memory_mask=None, training=None):
-        """Returns context [B,T,C], equal for all T, and even weights [B,T,N]."""
+        """Returns context [B,T,C] and even weights [B,T,N]."""
         memory = read_memory["values"]
         real = ops.ones_like(memory[..., 0])
         if memory_mask is not None:
             real = ops.cast(memory_mask, memory.dtype)
         weights = real / ops.maximum(ops.sum(real, axis=1, keepdims=True), 1)
-        picture = self.picture_dense(ops.sum(memory * weights[..., None], axis=1, keepdims=True))
-        same_for_all = ops.ones_like(query[..., :1])
-        return picture * same_for_all, weights[:, None, :] * same_for_all
+        mean = ops.sum(memory * weights[..., None], axis=1, keepdims=True)
+        context = ops.relu(self.word_dense(query) + self.picture_dense(mean))
+        return context, weights[:, None, :] * ops.ones_like(query[..., :1])

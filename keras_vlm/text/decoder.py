@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_vlm.core.checks import check_number
+from keras_vlm.text.packing import NoPacking, Packing
 
 
 class TextDecoder(keras.layers.Layer):
@@ -77,9 +78,9 @@ class TextDecoder(keras.layers.Layer):
             image_features: [B,N,C] float.
             token_ids: [B,K,T] int32, each row beginning with the start id.
             memory_mask: [B,N] bool, True for a real picture token, or None for all.
-            real_words: [B,K,T] bool, the M positions whose logits are wanted, or None for all.
-                The vocabulary is the widest part of the model and captions are half padding. Not
-                for XLA, since M varies.
+            real_words: [B,K,T] bool, the M positions whose logits are wanted, in each row the
+                first ones, or None for all. What is left out costs nothing (``text.packing``);
+                not for XLA, since M varies.
             training: whether dropout is on.
 
         Returns:
@@ -88,17 +89,17 @@ class TextDecoder(keras.layers.Layer):
         if real_words is None:
             return self.attend(image_features, token_ids, memory_mask, training=training)[0]
         memory = self.read(image_features, memory_mask, training=training)
-        hidden, _ = self.run(memory, token_ids, training=training)
-        places = ops.nonzero(ops.reshape(real_words, (-1,)))[0]
-        hidden = ops.take(ops.reshape(hidden, (-1, self.hidden_dim)), places, axis=0)
-        return self.to_logits(hidden, training=training)
+        words, _ = self.run(memory, token_ids, Packing(real_words), training=training)
+        return self.to_logits(words, training=training)
 
     def attend(self, image_features, token_ids, memory_mask=None, training=None):
         """Like ``call``, with the fusion's weights [B,K,T,N] beside the logits."""
         captions, length = axis_size(token_ids, 1), axis_size(token_ids, 2)
         memory = self.read(image_features, memory_mask, training=training)
-        hidden, weights = self.run(memory, token_ids, training=training)
-        logits = self.to_logits(hidden, training=training)
+        words, weights = self.run(
+            memory, token_ids, NoPacking(captions, length), training=training
+        )
+        logits = self.to_logits(words, training=training)
         return (
             ops.reshape(logits, (-1, captions, length, self.vocabulary_size)),
             ops.reshape(weights, (-1, captions, length, weights.shape[-1])),
@@ -121,6 +122,11 @@ class TextDecoder(keras.layers.Layer):
         """Turns hidden [..., D] into logits [..., V] by the embedding's own matrix."""
         hidden = self.dropout(hidden, training=training)
         return ops.matmul(hidden, ops.transpose(self.embedding.embeddings)) + self.logit_bias
+
+    def embed(self, token_ids, packing):
+        """Returns the embedded words [M,D] of token_ids [B,K,T]."""
+        rows = ops.reshape(token_ids, (-1, packing.length))
+        return self.embedding(packing.pack(rows))
 
     def to_log_probs(self, hidden):
         """Turns hidden [R,D] into log_probs [R,V] float32."""

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_vlm.text.decoder import TextDecoder, axis_size
+from keras_vlm.text.packing import move
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -68,17 +69,23 @@ class LSTMDecoder(TextDecoder):
         memory["fusion"] = self.fusion.read(tokens)
         return memory
 
-    def run(self, memory, token_ids, training=None):
-        """Returns hidden [B,K*T,D] and weights [B,K*T,N]."""
-        captions, length = axis_size(token_ids, 1), axis_size(token_ids, 2)
+    def run(self, memory, token_ids, packing, training=None):
+        """Returns words [M,D] and the fusion's weights [B,Q,N]."""
+        captions = axis_size(token_ids, 1)
         state = ops.repeat(memory["state"], captions, axis=0)
-        hidden = self.embedding(ops.reshape(token_ids, (-1, length)))
+        words = self.embed(token_ids, packing)
         for lstm, first in zip(self.lstms, self.split_state(state), strict=True):
-            hidden = lstm(
-                self.dropout(hidden, training=training), initial_state=first, training=training
-            )
-        hidden = ops.reshape(hidden, (-1, captions * length, self.hidden_dim))
-        return self.look(hidden, memory, training)
+            words = self.dropout(words, training=training)
+            if packing.row_lengths is None:
+                hidden = lstm(packing.unpack(words), initial_state=first, training=training)
+                words = packing.pack(hidden)
+            else:
+                words = run_shrinking(lstm.cell, words, first, packing)
+        query = packing.to_pictures(self.dropout(words, training=training))
+        context, weights = self.fusion.attend(
+            query, memory["fusion"], memory.get("mask"), training=training
+        )
+        return self.join(words, packing.from_pictures(context)), weights
 
     def start(self, memory, rows_per_picture, max_length):
         """Returns the state of R rows before the first word."""
@@ -92,22 +99,59 @@ class LSTMDecoder(TextDecoder):
             hidden, now = lstm.cell(hidden, before)
             after.append(tuple(now))
         rows = ops.reshape(hidden, (ops.shape(memory["state"])[0], -1, self.hidden_dim))
-        looked, _ = self.look(rows, memory, training=False)
-        looked = ops.reshape(looked, (-1, self.hidden_dim))
-        return self.to_log_probs(looked), {"lstm": tuple(after)}
+        context, _ = self.fusion.attend(
+            rows, memory["fusion"], memory.get("mask"), training=False
+        )
+        joined = self.join(hidden, ops.reshape(context, (-1, self.hidden_dim)))
+        return self.to_log_probs(joined), {"lstm": tuple(after)}
 
     def split_state(self, state):
         """Splits [R, 2*D*layers] into ``((hidden, cell), ...)`` a layer."""
         parts = ops.split(state, 2 * self.num_layers, axis=-1)
         return tuple(zip(parts[::2], parts[1::2], strict=True))
 
-    def look(self, hidden, memory, training):
-        """Lets hidden [B,Q,D] look at the picture; returns the joined [B,Q,D] and the weights."""
-        context, weights = self.fusion.attend(
-            self.dropout(hidden, training=training),
-            memory["fusion"],
-            memory.get("mask"),
-            training=training,
-        )
-        joined = self.output_dense(ops.concatenate([hidden, context], axis=-1))
-        return joined, weights
+    def join(self, hidden, context):
+        """Joins what was read [M,D] and what was seen [M,D] into [M,D]."""
+        return self.output_dense(ops.concatenate([hidden, context], axis=-1))
+
+
+def run_shrinking(cell, words, state, packing):
+    """Runs an LSTM cell over captions of different lengths, each for its own length only.
+
+    Rows are sorted by length, so that those still running are always the first: as cuDNN and
+    PyTorch's packed sequences do it. The inputs of all steps are projected in one product.
+
+    Args:
+        cell: a built ``keras.layers.LSTMCell`` with the default activations.
+        words: inputs [M,D], packed.
+        state: ``(hidden [R,D], cell [R,D])`` before the first word.
+        packing: the ``Packing`` of the words.
+
+    Returns:
+        Outputs [M,D], packed.
+    """
+    longest_first = ops.argsort(-packing.row_lengths)
+    lengths = ops.take(packing.row_lengths, longest_first)
+    hidden, memory = (ops.take(part, longest_first, axis=0) for part in state)
+    # Step-major order of the words: step t of every row that is longer than t.
+    starts = ops.take(ops.cumsum(packing.row_lengths) - packing.row_lengths, longest_first)
+    steps = ops.arange(packing.length)
+    running = steps[:, None] < lengths[None, :]
+    by_step = ops.reshape(starts[None, :] + steps[:, None], (-1,))
+    by_step = ops.take(by_step, ops.nonzero(ops.reshape(running, (-1,)))[0])
+    back = ops.argsort(by_step)
+    dtype = words.dtype
+    projected = ops.matmul(move(words, by_step, back), ops.cast(cell.kernel, dtype))
+    projected = projected + ops.cast(cell.bias, dtype)
+    counts = ops.sum(ops.cast(running, "int32"), axis=1)
+    ends = ops.cumsum(counts)
+    recurrent = ops.cast(cell.recurrent_kernel, dtype)
+    outputs = []
+    for step in range(packing.length):
+        rows = counts[step]
+        gates = projected[ends[step] - rows : ends[step]] + ops.matmul(hidden[:rows], recurrent)
+        enter, keep, candidate, leave = ops.split(gates, 4, axis=-1)
+        memory = ops.sigmoid(keep) * memory[:rows] + ops.sigmoid(enter) * ops.tanh(candidate)
+        hidden = ops.sigmoid(leave) * ops.tanh(memory)
+        outputs.append(hidden)
+    return move(ops.concatenate(outputs, axis=0), back, by_step)

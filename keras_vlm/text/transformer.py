@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_vlm.core.checks import check_number
-from keras_vlm.text.decoder import TextDecoder, axis_size, fresh_copy
+from keras_vlm.text.decoder import TextDecoder, fresh_copy
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -74,18 +74,18 @@ class TransformerDecoder(TextDecoder):
         memory, tokens = self.project(image_features, memory_mask, training)
         return {**memory, "layers": [layer.fusion.read(tokens) for layer in self.layers]}
 
-    def run(self, memory, token_ids, training=None):
-        """Returns hidden [B,K*T,D] and the last layer's weights [B,K*T,N]."""
-        captions, length = axis_size(token_ids, 1), axis_size(token_ids, 2)
-        hidden = self.embedding(ops.reshape(token_ids, (-1, length)))
-        hidden = hidden + ops.cast(self.positions[:length], hidden.dtype)
-        hidden = self.dropout(hidden, training=training)
+    def run(self, memory, token_ids, packing, training=None):
+        """Returns words [M,D] and the last layer's fusion weights [B,Q,N]."""
+        places = ops.zeros_like(token_ids) + ops.arange(packing.length)
+        places = packing.pack(ops.reshape(places, (-1, packing.length)))
+        words = self.embed(token_ids, packing)
+        words = words + ops.cast(ops.take(self.positions, places, axis=0), words.dtype)
+        words = self.dropout(words, training=training)
         for layer, read_memory in zip(self.layers, memory["layers"], strict=True):
-            hidden, weights = layer.run(
-                hidden, read_memory, memory.get("mask"), captions, training=training
+            words, weights = layer.run(
+                words, read_memory, memory.get("mask"), packing, training=training
             )
-        hidden = ops.reshape(self.final_norm(hidden), (-1, captions * length, self.hidden_dim))
-        return hidden, weights
+        return self.final_norm(words), weights
 
     def start(self, memory, rows_per_picture, max_length):
         """Returns empty key and value caches [R,max_length,D] a layer, and the position."""
@@ -164,10 +164,12 @@ class TransformerLayer(keras.layers.Layer):
         self.fusion.build(hidden_shape, tokens_shape)
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
 
-    def run(self, hidden, read_memory, memory_mask, captions, training):
-        """Runs hidden [B*K,T,D] whole; returns it and the fusion's weights [B,K*T,N]."""
-        length = hidden.shape[1]
-        query, key, value = ops.split(self.query_key_value(self.self_norm(hidden)), 3, axis=-1)
+    def run(self, words, read_memory, memory_mask, packing, training):
+        """Runs words [M,D] whole; returns them and the fusion's weights [B,Q,N]."""
+        length = packing.length
+        query, key, value = ops.split(
+            packing.unpack(self.query_key_value(self.self_norm(words))), 3, axis=-1
+        )
         heads = (-1, length, self.num_heads, self.head_width)
         query = ops.transpose(ops.reshape(query, heads), (0, 2, 1, 3)) * self.head_width**-0.5
         key = ops.transpose(ops.reshape(key, heads), (0, 2, 3, 1))
@@ -175,15 +177,15 @@ class TransformerLayer(keras.layers.Layer):
         future = ops.triu(ops.ones((length, length), dtype="bool"), k=1)
         weights = ops.softmax(ops.where(future, -3e4, ops.matmul(query, key)), axis=-1)
         looked = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        looked = self.attention_dense(ops.reshape(looked, (-1, length, self.width)))
-        hidden = hidden + self.dropout(looked, training=training)
+        looked = packing.pack(ops.reshape(looked, (-1, length, self.width)))
+        words = words + self.dropout(self.attention_dense(looked), training=training)
 
-        query = ops.reshape(self.fusion_norm(hidden), (-1, captions * length, self.width))
+        query = packing.to_pictures(self.fusion_norm(words))
         context, weights = self.fusion.attend(query, read_memory, memory_mask, training=training)
-        context = ops.reshape(context, (-1, length, self.width))
-        hidden = hidden + self.dropout(context, training=training)
-        thought = self.narrow(self.widen(self.think_norm(hidden)))
-        return hidden + self.dropout(thought, training=training), weights
+        context = packing.from_pictures(context)
+        words = words + self.dropout(context, training=training)
+        thought = self.narrow(self.widen(self.think_norm(words)))
+        return words + self.dropout(thought, training=training), weights
 
     def step(self, hidden, read_memory, memory_mask, cache, position, picture):
         """Runs hidden [R,D] of one position on caches [R,T,D]; returns it and the caches."""
