@@ -1,0 +1,47 @@
+"""What subcommands share: opening a model, printing JSON."""
+
+import json
+import pathlib
+import sys
+
+
+def open_model(name):
+    """Opens a published model, a .keras file or a SavedModel folder.
+
+    Args:
+        name: what the user typed.
+
+    Returns:
+        Something with the ``caption`` method of a ``Captioner``.
+    """
+    path = pathlib.Path(name)
+    if path.is_dir() and not (path / "config.json").exists():
+        from keras_vlm.export.saved_model import ServedCaptioner
+
+        return ServedCaptioner(path)
+    from keras_vlm.zoo import load
+
+    return load(name)
+
+
+def add_search_arguments(parser):
+    """Adds ``--beam-size`` and ``--batch-size``."""
+    parser.add_argument(
+        "--beam-size", type=int, default=3, help="width of the beam search; 1 is greedy (default: 3)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, help="pictures decoded at once (default: 32)"
+    )
+
+
+def print_json(value):
+    """Prints JSON with the characters as they are, whatever the terminal's encoding."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    sys.stdout.buffer.write(text.encode("utf-8") + b"\n")
+    sys.stdout.flush()
+
+
+def print_text(text):
+    """Prints a line; what the terminal cannot show becomes a question mark, never an error."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, errors="replace").decode(encoding))

@@ -1,0 +1,45 @@
+"""Score a model on a data split: BLEU, ROUGE-L and CIDEr-D of freely written captions.
+
+MODEL is the name of a published model, a .keras file, or a SavedModel folder. DATA is a data
+source (see `keras-vlm train --help`). The scores equal those of pycocoevalcap; the signature says
+how they were made, and scores with different signatures do not compare.
+
+example:
+  keras-vlm evaluate captioner-lite0-lstm-flickr8k flickr8k:DIR --split dev --json scores.json
+"""
+
+from keras_vlm.cli.arguments import add_search_arguments, open_model
+
+
+def add_arguments(parser):
+    """Adds the flags."""
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--split", default="test", help="split to score (default: test)")
+    parser.add_argument("--language", default="en", help="language of the captions: en or zh")
+    add_search_arguments(parser)
+    parser.add_argument(
+        "--json", metavar="FILE", help="write scores, signature and predictions to FILE"
+    )
+
+
+def run(options):
+    """Evaluates and prints a table."""
+    from keras_vlm.data import load_data
+    from keras_vlm.training.evaluate import evaluate
+
+    model = open_model(options.model)
+    found = evaluate(
+        model,
+        load_data(options.data, language=options.language)[options.split],
+        beam_size=options.beam_size,
+        batch_size=options.batch_size,
+    )
+    for name, score in found.scores.items():
+        print(f"{name:10s} {score:.4f}")
+    print(f"signature  {found.signature}")
+    for name, value in found.diversity.items():
+        print(f"{name:10s} {value:.4g}")
+    if options.json:
+        found.save(options.json)
+        print(f"Written: {options.json}")

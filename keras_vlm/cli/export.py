@@ -1,0 +1,43 @@
+"""Write one SavedModel that turns picture bytes into captions, for TensorFlow Serving.
+
+MODEL is the name of a published model or a .keras file. TensorFlow Serving looks for
+NAME/VERSION, so let DIR end in a number.
+
+example:
+  keras-vlm export captioner-lite0-lstm-flickr8k served/captioner/1
+"""
+
+
+def add_arguments(parser):
+    """Adds the flags."""
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("folder", metavar="DIR", help="folder to write, such as captioner/1")
+    parser.add_argument(
+        "--beam-size", type=int, default=3, help="width of the beam search (default: 3)"
+    )
+    parser.add_argument(
+        "--xla", action="store_true", help="add the signature beam_xla, which servers may refuse"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+
+def run(options):
+    """Exports and says how to call it."""
+    from keras_vlm.export.saved_model import export_saved_model
+    from keras_vlm.zoo import load
+
+    path = export_saved_model(
+        load(options.model),
+        options.folder,
+        beam_size=options.beam_size,
+        xla=options.xla,
+        overwrite=options.overwrite,
+    )
+    print(f"""Written: {path}
+
+In Python, with TensorFlow alone:
+  model = tf.saved_model.load("{path}")
+  model.signatures["serving_default"](image_bytes=tf.constant([open("photo.jpg", "rb").read()]))
+
+With TensorFlow Serving, over REST:
+  {{"instances": [{{"image_bytes": {{"b64": "..."}}}}]}}""")

@@ -1,0 +1,130 @@
+"""The published models: kept small, loaded by name.
+
+A published model is a folder of ``saved_models/``: ``config.json`` (the architecture), ``weights.npz``
+(float16; the weights of a frozen EfficientNet-Lite0 are not stored, for the package has them once),
+``card.md`` and ``scores.json``. Refuses to know how a model was trained.
+"""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_vlm.core.checks import DataError, suggest
+from keras_vlm.core.files import replace_folder
+from keras_vlm.vision.efficientnet_lite import load_packaged_weights
+
+INSTALLED = pathlib.Path(__file__).parent / "saved_models"
+CHECKOUT = pathlib.Path(__file__).parent.parent / "saved_models"
+
+
+def list_models():
+    """Lists the published models.
+
+    Returns:
+        A list of dicts with ``name``, ``task``, ``size_mb`` and ``scores``.
+
+    Example:
+        >>> [model["task"] for model in list_models()][0]
+        'captioning'
+    """
+    found = []
+    for folder in sorted(path.parent for path in _root().glob("*/config.json")):
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        found.append(
+            {
+                "name": folder.name,
+                "task": scores["task"],
+                "size_mb": round(size, 1),
+                "scores": scores["scores"],
+                "signature": scores["signature"],
+            }
+        )
+    return found
+
+
+def load(name_or_path):
+    """Loads a model: a published one by name, or one that ``model.save`` wrote.
+
+    Args:
+        name_or_path: a name such as ``"captioner-lite0-lstm-flickr8k"``, a ``.keras`` file, or a
+            folder written by ``save_compact``.
+
+    Returns:
+        The compiled model where a ``.keras`` file has a compiled one, else one ready to use.
+
+    Raises:
+        FileNotFoundError: there is no such name and no such file.
+        DataError: the file or folder is damaged.
+    """
+    path = pathlib.Path(name_or_path)
+    if path.is_file():
+        try:
+            return keras.saving.load_model(path)
+        except (ValueError, KeyError, OSError) as error:
+            raise DataError(f"{path}: cannot be read as a .keras file ({error}).") from error
+    for folder in (path, _root() / path):
+        if (folder / "config.json").is_file():
+            return _load_compact(folder)
+    names = [model.name for model in _root().glob("*") if (model / "config.json").is_file()]
+    raise FileNotFoundError(
+        f"{name_or_path}: neither a file nor a published model.{suggest(name_or_path, names)} "
+        f"Published: {', '.join(sorted(names))}."
+    )
+
+
+def save_compact(model, folder, *, overwrite=False):
+    """Writes a model for publishing: float16, without weights that the package already has.
+
+    Args:
+        model: a model of this package.
+        folder: the folder to write: ``config.json`` and ``weights.npz``.
+        overwrite: whether a folder that is there already is replaced.
+
+    Raises:
+        FileExistsError: the folder exists, is not empty, and ``overwrite`` is False.
+    """
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    packaged = _packaged_variables(model)
+    arrays = {
+        f"{i:04d}": weight.numpy().astype(np.float16)
+        if weight.dtype == "float32"
+        else weight.numpy()
+        for i, weight in enumerate(model.weights)
+        if id(weight) not in packaged
+    }
+    with replace_folder(folder, overwrite=overwrite) as temporary:
+        text = json.dumps(config, ensure_ascii=False, indent=1)
+        (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
+        np.savez_compressed(temporary / "weights.npz", **arrays)
+
+
+def _load_compact(folder):
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        model = keras.saving.deserialize_keras_object(config)
+        packaged = _packaged_variables(model)
+        if packaged:
+            load_packaged_weights(model.encoder.network)
+        with np.load(folder / "weights.npz") as stored:
+            for i, weight in enumerate(model.weights):
+                if id(weight) not in packaged:
+                    weight.assign(stored[f"{i:04d}"])
+    except (ValueError, KeyError, OSError) as error:
+        raise DataError(f"{folder}: cannot be read as a published model ({error}).") from error
+    return model
+
+
+def _packaged_variables(model):
+    """Returns the ids of the variables whose values come with the package."""
+    encoder = getattr(model, "encoder", None)
+    if getattr(encoder, "architecture", None) != "efficientnet_lite0" or not encoder.frozen:
+        return set()
+    return {id(weight) for weight in encoder.weights}
+
+
+def _root():
+    return INSTALLED if INSTALLED.is_dir() else CHECKOUT

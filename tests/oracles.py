@@ -1,0 +1,38 @@
+"""Slow truths that several tests share, and small models to test with."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vlm.text import Tokenizer
+
+WORDS = ["a", "dog", "cat", "runs", "red", "circle", "left", "right", "of"]
+
+
+def small_tokenizer(max_length=7):
+    return Tokenizer(WORDS, max_length=max_length)
+
+
+def random_token_ids(shape, vocabulary_size, lengths=None, seed=0):
+    """Token ids [..., T] that start with 2; with lengths [...], 0 after them."""
+    random = np.random.default_rng(seed)
+    ids = random.integers(4, vocabulary_size, shape)
+    ids[..., 0] = 2
+    if lengths is not None:
+        ids *= np.arange(shape[-1]) < np.asarray(lengths)[..., None]
+    return ids.astype(np.int32)
+
+
+def tiny_encoder(tokens=7, width=5):
+    """A frozen image model: [B,16,16,3] -> [B,tokens,width]."""
+    keras.utils.set_random_seed(1)
+    images = keras.Input((16, 16, 3))
+    hidden = keras.layers.Rescaling(1 / 255)(images)
+    hidden = keras.layers.Flatten()(hidden)
+    hidden = keras.layers.Dense(tokens * width, activation="tanh")(hidden)
+    return keras.Model(images, keras.layers.Reshape((tokens, width))(hidden), name="encoder")
+
+
+def dense(tensor):
+    """A gradient as an array, whether it is sparse or not."""
+    return tf.convert_to_tensor(tensor).numpy()
