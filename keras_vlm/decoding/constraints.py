@@ -116,10 +116,6 @@ class NoRepeatNgram:
         return tf.tensor_scatter_nd_update(log_probs, places, values)
 
 
-# For the searches' defaults: a caption with a hole in it is of no use.
-NO_UNKNOWN = BannedTokens((UNKNOWN_ID,))
-
-
 def constrain(constraints, log_probs, token_ids, position):
     """Applies what is always forbidden, then each constraint: log_probs [R,V] -> [R,V]."""
     log_probs += lowered(log_probs.shape[-1], (PAD_ID, START_ID))
@@ -216,3 +212,7 @@ def lowered(vocabulary_size, ids):
     bias = np.zeros(vocabulary_size, "float32")
     bias[list(ids)] = IMPOSSIBLE
     return tf.constant(bias)
+
+
+# For the searches' defaults: a caption with a hole in it is of no use.
+NO_UNKNOWN = BannedTokens((UNKNOWN_ID,))

@@ -71,9 +71,7 @@ class GreedySearch:
             constraints=self.constraints,
         )
         sums = tf.reshape(sums, [-1, 1])
-        return rank(
-            token_ids, lengths, sums, num_return=1, length_penalty=self.length_penalty
-        )
+        return rank(token_ids, lengths, sums, num_return=1, length_penalty=self.length_penalty)
 
 
 def greedy_search(step, state, *, batch_size, max_length, constraints=()):
@@ -143,9 +141,7 @@ def follow(step, state, pick, *, rows, max_length, constraints):
             finished | (token == END_ID),
             next_state,
         )
-        return keep_shapes(
-            after, (position, token_ids, token, sums, lengths, finished, state)
-        )
+        return keep_shapes(after, (position, token_ids, token, sums, lengths, finished, state))
 
     loop = (
         tf.constant(0),

@@ -116,7 +116,7 @@ def divisors(max_length, length_penalty):
     return tf.constant(np.maximum(lengths, 1) ** length_penalty, tf.float32)
 
 
-def rank(token_ids, lengths, sums, *, num_return, length_penalty, first=None):
+def rank(token_ids, lengths, sums, *, num_return, length_penalty, classes=None):
     """Sorts the rows of each picture and keeps the best.
 
     Args:
@@ -125,7 +125,8 @@ def rank(token_ids, lengths, sums, *, num_return, length_penalty, first=None):
         sums: [B,W] float32, the summed log-probabilities; impossible sequences below POSSIBLE.
         num_return: n, at most W.
         length_penalty: exponent of the length that a sum is divided by.
-        first: [B,W] bool, sequences that come before all others whatever their score, or None.
+        classes: a whole number for each of the W rows, or None: sequences of a higher class come
+            first whatever their score.
 
     Returns:
         ``Decoded``.
@@ -136,10 +137,10 @@ def rank(token_ids, lengths, sums, *, num_return, length_penalty, first=None):
     exists = sums > POSSIBLE
     scores = sums / tf.gather(divisors(max_length, length_penalty), lengths)
     scores = tf.where(exists, scores, -np.inf)
-    scores, order = tf.math.top_k(scores, num_return if first is None else rows)
-    if first is not None:
+    scores, order = tf.math.top_k(scores, num_return if classes is None else rows)
+    if classes is not None:
         # Equal elements keep their order in top_k, so this moves whole classes only.
-        wanted = tf.cast(exists, tf.float32) + tf.cast(first & exists, tf.float32)
+        wanted = tf.where(exists, tf.constant([classes], tf.float32), -1)
         _, again = tf.math.top_k(tf.gather(wanted, order, batch_dims=1), num_return)
         scores = tf.gather(scores, again, batch_dims=1)
         order = tf.gather(order, again, batch_dims=1)

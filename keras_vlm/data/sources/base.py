@@ -1,0 +1,273 @@
+"""What every source returns: splits by name, each a sized collection of raw examples.
+
+Refuses to know file formats, decoding and words. Dimension letter: K captions a picture.
+"""
+
+import abc
+import collections.abc
+import logging
+import os
+import pathlib
+
+import tensorflow as tf
+
+from keras_vlm.core.checks import DataError, check_choice
+from keras_vlm.data.schema import VALIDATION_SPLITS, check_example_spec
+
+LOGGER = logging.getLogger("keras_vlm")
+
+
+class Splits(collections.abc.Mapping):
+    """The splits of a data set by name, each opened when it is asked for.
+
+    ``"val"``, ``"dev"`` and ``"validation"`` name the same split, whichever the data set has.
+
+    Args:
+        name: name of the data set.
+        openers: dict from the name of a split to a function without arguments that returns its
+            ``Examples``.
+        skipped: dict from a reason to the list of pictures that no split has for it.
+        total: number of pictures that the splits have together, for the report.
+    """
+
+    def __init__(self, name, openers, *, skipped=None, total=0):
+        self.name = name
+        self.skipped = dict(skipped or {})
+        self._openers = dict(openers)
+        self._opened = {}
+        report_skipped(name, total, self.skipped)
+
+    def __getitem__(self, split):
+        """Returns a split's ``Examples``; the second time, the same object.
+
+        Args:
+            split: name of a split.
+
+        Returns:
+            An ``Examples``.
+
+        Raises:
+            ValueError: the data set has no such split; the message lists those it has.
+        """
+        split = self._find(split)
+        check_choice(self.name, "split", split, self._openers)
+        if split not in self._opened:
+            self._opened[split] = self._openers[split]()
+        return self._opened[split]
+
+    def __contains__(self, split):
+        return self._find(split) in self._openers
+
+    def __iter__(self):
+        return iter(self._openers)
+
+    def __len__(self):
+        return len(self._openers)
+
+    def __repr__(self):
+        return f"Splits({self.name!r}: {', '.join(self._openers)})"
+
+    def _find(self, split):
+        if split in VALIDATION_SPLITS and split not in self._openers:
+            return next((name for name in VALIDATION_SPLITS if name in self._openers), split)
+        return split
+
+
+class Examples(abc.ABC):
+    """One split: raw examples of known number, with their captions at hand.
+
+    Args:
+        name: name of the data set.
+        split: name of the split.
+        language: language code of the captions.
+        image_ids: list of names of the pictures.
+        captions: list of K captions a picture, in the same order.
+        skipped: dict from a reason to the list of pictures left out for it.
+
+    Raises:
+        DataError: no example is left.
+    """
+
+    def __init__(self, name, split, language, image_ids, captions, *, skipped=None):
+        self.name = name
+        self.split = split
+        self.language = language
+        self.image_ids = list(image_ids)
+        self.captions = [list(texts) for texts in captions]
+        self.skipped = {reason: list(ids) for reason, ids in (skipped or {}).items() if ids}
+        where = f"{name}:{split}"
+        report_skipped(where, len(self), self.skipped)
+        if not self.image_ids:
+            raise DataError(f"{where}: the split has no picture.")
+        # Made outside of any graph, so that a dataset built within one refers to it and does not
+        # copy it. An empty split never gets here.
+        with tf.init_scope():
+            self._image_ids = tf.constant(self.image_ids)
+            self._captions = tf.ragged.constant(self.captions, ragged_rank=1, dtype=tf.string)
+
+    def __len__(self):
+        return len(self.image_ids)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.name}:{self.split}, {len(self)} pictures)"
+
+    def dataset(self, shuffle_seed=None):
+        """Gives the examples one by one.
+
+        Args:
+            shuffle_seed: None for the order of ``image_ids``; otherwise an integer, or a scalar
+                integer tensor, of which the order is a function. It may be called while
+                a graph is traced, such as within ``tf.data.Dataset.flat_map``.
+
+        Returns:
+            A ``tf.data.Dataset`` of dicts with ``image_bytes`` [] string, ``image_id`` [] string,
+            ``index`` [] int64 (the place in ``image_ids``) and ``captions`` [K] string. Pictures
+            are read when they are asked for.
+        """
+        if shuffle_seed is not None:
+            shuffle_seed = tf.cast(shuffle_seed, tf.int64)
+        dataset = self._dataset(shuffle_seed)
+        check_example_spec(self.name, dataset.element_spec)
+        return dataset
+
+    @abc.abstractmethod
+    def _dataset(self, shuffle_seed):
+        """Makes the dataset; ``shuffle_seed`` is None or a scalar int64 tensor."""
+
+    def _indices(self, shuffle_seed):
+        """Returns a dataset of all places [] int64, in order or shuffled."""
+        indices = tf.range(len(self), dtype=tf.int64)
+        if shuffle_seed is not None:
+            seed = tf.stack([shuffle_seed, tf.zeros([], tf.int64)])
+            indices = tf.random.experimental.stateless_shuffle(indices, seed, alg="philox")
+        return tf.data.Dataset.from_tensor_slices(indices)
+
+    def _fields(self, index, image_bytes):
+        """Returns the example at a place."""
+        return {
+            "image_bytes": image_bytes,
+            "image_id": self._image_ids[index],
+            "index": index,
+            "captions": self._captions[index],
+        }
+
+
+class FileExamples(Examples):
+    """Examples whose pictures are files.
+
+    Args:
+        name: name of the data set.
+        split: name of the split.
+        language: language code of the captions.
+        image_ids: list of names of the pictures.
+        captions: list of K captions a picture.
+        paths: list of the pictures' files.
+        skipped: dict from a reason to the list of pictures left out for it.
+    """
+
+    def __init__(self, name, split, language, image_ids, captions, paths, *, skipped=None):
+        super().__init__(name, split, language, image_ids, captions, skipped=skipped)
+        self.paths = [pathlib.Path(path) for path in paths]
+        with tf.init_scope():
+            self._paths = tf.constant([str(path) for path in paths])
+
+    @classmethod
+    def of_records(cls, name, split, language, records, *, skipped=None):
+        """Keeps the records whose picture is there and has a caption; counts the others.
+
+        Args:
+            name: name of the data set.
+            split: name of the split.
+            language: language code of the captions.
+            records: iterable of ``(image_id, path, captions)``.
+            skipped: dict from a reason to pictures that were left out before.
+
+        Returns:
+            A ``FileExamples``.
+
+        Raises:
+            DataError: no record is left.
+        """
+        kept, unusable = usable_records(records)
+        skipped = {**(skipped or {}), **unusable}
+        paths = [path for path, _ in kept.values()]
+        captions = [texts for _, texts in kept.values()]
+        return cls(name, split, language, kept, captions, paths, skipped=skipped)
+
+    def _dataset(self, shuffle_seed):
+        def read(index):
+            return self._fields(index, tf.io.read_file(self._paths[index]))
+
+        return self._indices(shuffle_seed).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+class BytesExamples(Examples):
+    """Examples whose encoded pictures are in memory.
+
+    Args:
+        name: name of the data set.
+        split: name of the split.
+        language: language code of the captions.
+        image_ids: list of names of the pictures.
+        captions: list of K captions a picture.
+        images: list of encoded pictures, bytes.
+    """
+
+    def __init__(self, name, split, language, image_ids, captions, images):
+        super().__init__(name, split, language, image_ids, captions)
+        with tf.init_scope():
+            self._images = tf.constant(images)
+
+    def _dataset(self, shuffle_seed):
+        def read(index):
+            return self._fields(index, self._images[index])
+
+        return self._indices(shuffle_seed).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def usable_records(records):
+    """Sorts out the records whose picture is missing, or has no caption, or comes twice.
+
+    Args:
+        records: iterable of ``(image_id, path, captions)``.
+
+    Returns:
+        ``(kept, skipped)``: a dict from image id to ``(path, captions)``, with captions that are
+        not blank, and a dict from a reason to a list of image ids.
+    """
+    kept, skipped = {}, {}
+    for image_id, path, captions in records:
+        texts = [text for text in (caption.strip() for caption in captions) if text]
+        if image_id in kept:
+            skipped.setdefault("listed twice", []).append(image_id)
+        elif not os.path.isfile(path):  # noqa: PTH113 - a Path a picture costs seconds
+            skipped.setdefault("missing", []).append(image_id)
+        elif not texts:
+            skipped.setdefault("without captions", []).append(image_id)
+        else:
+            kept[image_id] = (path, texts)
+    return kept, skipped
+
+
+def report_skipped(where, kept, skipped):
+    """Says in one line a reason what was left out.
+
+    Args:
+        where: name of the data set or of a split.
+        kept: number of pictures that are left.
+        skipped: dict from a reason to a list of image ids.
+
+    Raises:
+        DataError: something was left out and nothing is left.
+    """
+    total = kept + sum(len(ids) for ids in skipped.values())
+    lines = [
+        f"{len(ids)} of {total} pictures: {reason} (the first: {ids[0]})"
+        for reason, ids in skipped.items()
+    ]
+    if lines and not kept:
+        raise DataError(
+            f"{where}: no picture is left: {'; '.join(lines)}. Check the names of the pictures."
+        )
+    for line in lines:
+        LOGGER.warning("%s: skipped %s.", where, line)

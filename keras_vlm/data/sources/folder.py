@@ -1,0 +1,181 @@
+"""Your own photos: a folder of pictures and one file of captions.
+
+The source is ``folder:DIR``. DIR holds one of
+
+- ``captions.jsonl``: a line is ``{"image": "a.jpg", "caption": "..."}`` (or ``"captions": [...]``)
+- ``captions.csv`` or ``captions.tsv``: the first line names the columns ``image`` and ``caption``
+- ``captions.json``: ``{"a.jpg": ["...", "..."]}``, or a list of objects as above, or the COCO form
+- ``captions.txt``: a line is ``a.jpg``, a tab and a caption (``a.jpg#0`` too), or as in the CSV
+
+with the pictures beside it or in ``images/``. A picture may have several lines. Records may also
+have ``split`` (then all do) and ``language`` (others are left out). Or DIR holds sub-folders such
+as ``train`` and ``val``, each with a file of captions: each is a split.
+
+Without any split, a picture's name decides: 90 % are ``train``, 5 % ``val`` and 5 % ``test`` by the
+digest of the name, so that a picture stays where it is when others are added. Where that would
+leave ``val`` or ``test`` empty (few pictures), the one with the largest digest goes there.
+"""
+
+import dataclasses
+import functools
+import hashlib
+
+from keras_vlm.core.checks import DataError
+from keras_vlm.data.sources.base import FileExamples, Splits, usable_records
+from keras_vlm.data.sources.folder_captions import READERS, read_captions
+from keras_vlm.data.sources.reading import check_folder
+
+CAPTION_FILES = tuple(f"captions{suffix}" for suffix in READERS)
+IMAGE_FOLDERS = ("images", "Images", ".")
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}
+VALIDATION_FROM, TEST_FROM = 0.90, 0.95
+
+
+@dataclasses.dataclass
+class _Picture:
+    """A picture's captions, and what its lines say of it."""
+
+    captions: list
+    split: str | None
+
+
+def open_folder(argument, language):
+    """Opens a folder of pictures with captions.
+
+    Args:
+        argument: ``"DIR"``.
+        language: language code of the captions.
+
+    Returns:
+        A ``Splits``.
+
+    Raises:
+        DataError: the folder is empty, has no captions or more than one file of them, or the file
+            is wrong.
+        FileNotFoundError: there is no such folder.
+    """
+    folder = check_folder(argument, "folder: the data")
+    if _caption_file(folder) is None:
+        inner = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+        openers = {
+            path.name: functools.partial(_open_subfolder, path, language)
+            for path in inner
+            if _caption_file(path)
+        }
+        if not openers:
+            raise DataError(
+                f"folder: {folder} has {len(_list_images(folder))} pictures and no captions. "
+                'Write captions.jsonl with lines such as {"image": "a.jpg", "caption": "a dog"}.'
+            )
+        return Splits("folder", openers)
+    pictures, paths, skipped = _read(folder, language)
+    openers = {
+        split: functools.partial(_examples, split, language, names, pictures, paths)
+        for split, names in _split(pictures).items()
+    }
+    return Splits("folder", openers, skipped=skipped, total=len(pictures))
+
+
+def _open_subfolder(folder, language):
+    pictures, paths, skipped = _read(folder, language)
+    return _examples(folder.name, language, list(pictures), pictures, paths, skipped=skipped)
+
+
+def _examples(split, language, names, pictures, paths, *, skipped=None):
+    return FileExamples(
+        "folder",
+        split,
+        language,
+        names,
+        [pictures[name].captions for name in names],
+        [paths[name] for name in names],
+        skipped=skipped,
+    )
+
+
+def _read(folder, language):
+    """Returns pictures by name, their paths by name, and what was skipped.
+
+    Raises:
+        DataError: no caption is there for the language, or splits contradict each other.
+    """
+    path = _caption_file(folder)
+    images = next(folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir())
+    pictures, languages = {}, set()
+    for where, image, captions, split, spoken in read_captions(path):
+        languages.add(spoken)
+        if spoken not in (None, language):
+            continue
+        picture = pictures.setdefault(image, _Picture([], split))
+        if picture.split != split:
+            raise DataError(
+                f"{where}: split of {image!r} must be {picture.split!r} as before, got {split!r}."
+            )
+        picture.captions.extend(captions)
+    if not languages:
+        raise DataError(f"{path}: the file has no caption.")
+    if not pictures:
+        found = ", ".join(sorted(map(repr, languages)))
+        raise DataError(f"{path}: no caption is in the language {language!r} (found {found}).")
+    if len({picture.split is None for picture in pictures.values()}) > 1:
+        image = next(image for image, picture in pictures.items() if picture.split is None)
+        raise DataError(f"{path}: split of {image!r} is missing, and other pictures have one.")
+    records = [
+        (name, str(_locate(folder, images, name)), p.captions) for name, p in pictures.items()
+    ]
+    usable, skipped = usable_records(records)
+    listed = {str(_locate(folder, images, name)) for name in pictures}
+    alone = [p.name for p in _list_images(images) if str(p) not in listed]
+    skipped["without captions"] = skipped.get("without captions", []) + alone
+    paths = {name: path for name, (path, _) in usable.items()}
+    kept = {name: _Picture(texts, pictures[name].split) for name, (_, texts) in usable.items()}
+    return kept, paths, {reason: ids for reason, ids in skipped.items() if ids}
+
+
+def _locate(folder, images, name):
+    """Returns a picture's path: ``images/a.jpg`` may be written so, or as ``a.jpg``."""
+    beside = folder / name
+    return beside if images == folder or beside.is_file() else images / name
+
+
+def _split(pictures):
+    """Returns a dict from split to picture names: as their records say, or by digest."""
+    splits = {}
+    for name, picture in pictures.items():
+        if picture.split is None:
+            share = _digest(name)
+            split = "train" if share < VALIDATION_FROM else "val" if share < TEST_FROM else "test"
+        else:
+            split = picture.split
+        splits.setdefault(split, []).append(name)
+    if any(picture.split is not None for picture in pictures.values()):
+        return splits
+    for split in ("val", "test"):
+        if split not in splits and len(splits.get("train", ())) > 1:
+            moved = max(splits["train"], key=_digest)
+            splits["train"].remove(moved)
+            splits[split] = [moved]
+    return {split: splits[split] for split in ("train", "val", "test") if split in splits}
+
+
+def _digest(name):
+    """Returns a number in [0, 1) that depends on the name alone."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _caption_file(folder):
+    """Returns the file of captions in a folder, or None.
+
+    Raises:
+        DataError: there is more than one.
+    """
+    found = [folder / name for name in CAPTION_FILES if (folder / name).is_file()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise DataError(f"folder: {folder} must have one file of captions, got {names}.")
+    return found[0] if found else None
+
+
+def _list_images(folder):
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]

@@ -1,0 +1,103 @@
+"""The files of captions that ``folder:DIR`` takes, each read as one stream of records.
+
+Refuses to know pictures: none is looked for here. The forms are described in ``folder.py``.
+"""
+
+import re
+
+from keras_vlm.core.checks import DataError
+from keras_vlm.data.sources.coco import read_coco
+from keras_vlm.data.sources.reading import (
+    get_key,
+    read_csv,
+    read_json,
+    read_json_lines,
+    read_lines,
+)
+
+REQUIRED = ("image", "caption")
+NUMBERED = re.compile(r"(.+\.\w+)#\d+")
+
+
+def read_captions(path):
+    """Reads a file of captions.
+
+    Args:
+        path: a file named ``captions`` with one of the suffixes of ``READERS``.
+
+    Yields:
+        ``(where, image, captions, split, language)``: file and line; name of the picture; list of
+        texts; the last two are None where the record does not say.
+
+    Raises:
+        DataError: the file is wrong; the message names the line and the key.
+    """
+    yield from READERS[path.suffix](path)
+
+
+def _read_json_lines(path):
+    for where, record in read_json_lines(path):
+        yield _fields(record, where)
+
+
+def _read_csv(path):
+    for where, record in read_csv(path):
+        # An empty cell of an optional column says nothing.
+        said = {k: text.strip() for k, text in record.items() if k in REQUIRED or text.strip()}
+        yield _fields(said, where)
+
+
+def _read_json(path):
+    content = read_json(path)
+    if isinstance(content, dict) and "annotations" in content:
+        for _, name, captions in read_coco(path)[0]:
+            yield str(path), name, captions, None, None
+    elif isinstance(content, dict):
+        for name, captions in content.items():
+            yield _fields({"image": name, "captions": captions}, f"{path}: {name!r}")
+    elif isinstance(content, list):
+        for place, record in enumerate(content):
+            yield _fields(record, f"{path}: [{place}]")
+    else:
+        raise DataError(f"{path}: must be an object or a list, got {type(content).__name__}.")
+
+
+def _read_tabs(path):
+    lines = read_lines(path)
+    if lines and set(REQUIRED) <= set(lines[0][1].strip().split(",")):
+        yield from _read_csv(path)
+        return
+    for where, line in lines:
+        name, tab, caption = line.partition("\t")
+        if not tab:
+            raise DataError(
+                f"{where}: the line must be a picture's name, a tab and a caption, "
+                f"got {line[:60]!r}."
+            )
+        numbered = NUMBERED.fullmatch(name.strip())
+        yield where, numbered[1] if numbered else name.strip(), [caption], None, None
+
+
+def _fields(record, where):
+    """Returns ``(where, image, captions, split, language)`` of a record.
+
+    Raises:
+        DataError: a key is missing, or its value is of the wrong kind.
+    """
+    image = get_key(record, "image", where, str)
+    captions = get_key(record, "captions" if "captions" in record else "caption", where)
+    captions = [captions] if isinstance(captions, str) else captions
+    if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
+        raise DataError(f"{where}: caption must be a text or a list of texts, got {captions!r}.")
+    split = get_key(record, "split", where, str) if "split" in record else None
+    spoken = get_key(record, "language", where, str) if "language" in record else None
+    return where, image, captions, split, spoken
+
+
+READERS = {
+    ".jsonl": _read_json_lines,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".json": _read_json,
+    ".txt": _read_tabs,
+}

@@ -1,0 +1,25 @@
+"""Remakes captioner-lite0-transformer-flickr8k: frozen EfficientNet-Lite0, Transformer, multi-head attention.
+
+    python recipes/captioning_flickr8k_lite0_transformer.py flickr8k:DIR
+"""
+
+from captioning import main
+
+from keras_vlm.training.captioning_run import CaptioningRun
+
+RUN = CaptioningRun(
+    data="",
+    out="",
+    validation_split="dev",
+    text="transformer",
+    fusion="attention",
+    hidden_dim=384,
+    dropout=0.5,
+    augment="flip",
+    epochs=12,
+    learning_rate=1e-3,
+    average=0.999,
+)
+
+if __name__ == "__main__":
+    main(RUN, "captioner-lite0-transformer-flickr8k", beam_size=5)
