@@ -17,7 +17,7 @@ from keras_vlm.core.checks import check_number
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
 from keras_vlm.vision.augmentation import augment
-from keras_vlm.vision.image import decode_safely, resize_image
+from keras_vlm.vision.image import decode_safely
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -72,8 +72,7 @@ def image_batches(
     unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def read(example, seed):
-        image, valid = decode_safely(example["image_bytes"], target_size=image_size)
-        image = resize_image(image, image_size, resize)
+        image, valid = decode_safely(example["image_bytes"], image_size, resize)
         _report(valid, example["image_id"], unreadable)
         pair = tf.stack([seed, example["index"]])
         captions = example["captions"]

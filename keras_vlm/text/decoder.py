@@ -49,6 +49,9 @@ class TextDecoder(keras.layers.Layer):
     def build(self, image_features_shape, token_ids_shape):
         """Builds what every decoder has; a subclass calls it first."""
         policy = self.dtype_policy
+        # Backbones differ in scale by orders of magnitude.
+        self.memory_norm = keras.layers.LayerNormalization(name="memory_norm", dtype=policy)
+        self.memory_norm.build(image_features_shape)
         self.memory_dense = keras.layers.Dense(
             self.hidden_dim, activation="relu", name="memory", dtype=policy
         )
@@ -56,7 +59,8 @@ class TextDecoder(keras.layers.Layer):
         self.embedding = keras.layers.Embedding(
             self.vocabulary_size,
             self.hidden_dim,
-            # The logits' scale at the start, for the matrix serves at both ends.
+            # The scale that logits want, for the matrix serves at both ends; `embed_words`
+            # brings it to the scale that inputs want.
             embeddings_initializer=keras.initializers.RandomNormal(
                 stddev=self.hidden_dim**-0.5
             ),
@@ -111,7 +115,8 @@ class TextDecoder(keras.layers.Layer):
 
     def project(self, image_features, memory_mask, training):
         """Returns the memory every decoder shares: tokens [B,N,D], their mask and mean [B,D]."""
-        tokens = self.dropout(self.memory_dense(image_features), training=training)
+        tokens = self.memory_dense(self.memory_norm(image_features))
+        tokens = self.dropout(tokens, training=training)
         if memory_mask is None:
             return {"mean": ops.mean(tokens, axis=1)}, tokens
         real = ops.cast(memory_mask, tokens.dtype)[..., None]
@@ -126,7 +131,11 @@ class TextDecoder(keras.layers.Layer):
     def embed(self, token_ids, packing):
         """Returns the embedded words [M,D] of token_ids [B,K,T]."""
         rows = ops.reshape(token_ids, (-1, packing.length))
-        return self.embedding(packing.pack(rows))
+        return self.embed_words(packing.pack(rows))
+
+    def embed_words(self, token_ids):
+        """Returns embedded words [...,D] of unit scale."""
+        return self.embedding(token_ids) * self.hidden_dim**0.5
 
     def to_log_probs(self, hidden):
         """Turns hidden [R,D] into log_probs [R,V] float32."""

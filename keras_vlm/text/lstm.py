@@ -94,7 +94,7 @@ class LSTMDecoder(TextDecoder):
 
     def step(self, token_ids, state, memory):
         """Reads one word a row: token_ids [R] -> log_probs [R,V] and the state after it."""
-        hidden, after = self.embedding(token_ids), []
+        hidden, after = self.embed_words(token_ids), []
         for lstm, before in zip(self.lstms, state["lstm"], strict=True):
             hidden, now = lstm.cell(hidden, before)
             after.append(tuple(now))

@@ -54,7 +54,7 @@ class TransformerDecoder(TextDecoder):
         self.max_length = self.max_length or token_ids_shape[2]
         self.positions = self.add_weight(
             shape=(self.max_length, width),
-            initializer=keras.initializers.RandomNormal(stddev=width**-0.5),
+            initializer=keras.initializers.RandomNormal(stddev=0.3),
             name="positions",
         )
         tokens_shape = (None, image_features_shape[1], width)
@@ -99,7 +99,7 @@ class TransformerDecoder(TextDecoder):
     def step(self, token_ids, state, memory):
         """Reads one word a row: token_ids [R] -> log_probs [R,V] and the state after it."""
         position = state["position"]
-        hidden = self.embedding(token_ids)
+        hidden = self.embed_words(token_ids)
         hidden = hidden + ops.cast(ops.take(self.positions, position, axis=0), hidden.dtype)
         caches = []
         for layer, read_memory, cache in zip(
