@@ -3,6 +3,7 @@
 Refuses to know what the pictures are for. Dimension letters: B batch, H height, W width.
 """
 
+import itertools
 import pathlib
 
 import numpy as np
@@ -12,7 +13,7 @@ from keras_vlm.vision.image import decode_batch, resize_image
 
 
 def read_images(images, image_size, *, resize="stretch", batch_size=32):
-    """Yields batches of pictures, each as large as ``batch_size`` but the last.
+    """Yields batches of decoded pictures, each as large as ``batch_size`` but the last.
 
     Args:
         images: a path or a list of paths; encoded ``bytes`` or a list of them; an array or tensor
@@ -31,14 +32,28 @@ def read_images(images, image_size, *, resize="stretch", batch_size=32):
         FileNotFoundError: a path does not exist.
         TypeError: a value is none of the above.
     """
-    waiting = []
-    for item in _items(images):
-        waiting.append(item)
-        if len(waiting) == batch_size:
-            yield _batch(waiting, image_size, resize)
-            waiting = []
-    if waiting:
-        yield _batch(waiting, image_size, resize)
+    for items in _chunks(_items(images), batch_size):
+        yield _decode(items, image_size, resize)
+
+
+def read_encoded(images, *, batch_size=32):
+    """Yields batches of encoded pictures; those that come as arrays are encoded as PNG.
+
+    Args:
+        images: as for ``read_images``; arrays are rounded to whole values.
+        batch_size: B.
+
+    Yields:
+        ``image_bytes`` [b] string tensors.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        TypeError: a value is none of the above.
+    """
+    for items in _chunks(_items(images), batch_size):
+        yield tf.constant(
+            [item if isinstance(item, bytes) else _encode(item).numpy() for item in items]
+        )
 
 
 def is_single(images):
@@ -97,7 +112,17 @@ def _one(image):
     )
 
 
-def _batch(items, image_size, resize):
+def _chunks(items, size):
+    items = iter(items)
+    while chunk := list(itertools.islice(items, size)):
+        yield chunk
+
+
+def _encode(image):
+    return tf.io.encode_png(tf.saturate_cast(tf.round(tf.cast(image, tf.float32)), tf.uint8))
+
+
+def _decode(items, image_size, resize):
     encoded = [i for i, item in enumerate(items) if isinstance(item, bytes)]
     if len(encoded) == len(items):
         return decode_batch(tf.constant(items), image_size, resize)

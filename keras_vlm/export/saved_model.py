@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import check_number
 from keras_vlm.core.files import check_output_folder, replace_folder
-from keras_vlm.data.image_inputs import read_images
+from keras_vlm.data.image_inputs import read_encoded
 from keras_vlm.decoding import BeamSearch
 from keras_vlm.tasks.generation import generate
 from keras_vlm.vision.image import decode_batch
@@ -146,9 +146,8 @@ class ServedCaptioner:
             )
         call = self._loaded.signatures["greedy" if wanted == 1 else "n_best"]
         results = []
-        size = tuple(self.about["image_size"])
         progress = keras.utils.Progbar(None, unit_name="picture") if verbose else None
-        for encoded in read_images(images, size, batch_size=batch_size, encoded=True):
+        for encoded in read_encoded(images, batch_size=batch_size):
             found = call(image_bytes=encoded)
             texts = found["caption" if wanted == 1 else "captions"].numpy().reshape(
                 len(encoded), -1

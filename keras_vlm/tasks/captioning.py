@@ -5,15 +5,17 @@ width, N picture tokens, C their width, K captions a picture, T text positions, 
 """
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_choice, check_number, resolve
 from keras_vlm.data.feature_cache import FeatureCache
+from keras_vlm.data.image_inputs import is_single, read_images
 from keras_vlm.data.pipeline import EpochSeed, feature_batches, image_batches
+from keras_vlm.decoding import BeamSearch
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.fusion.base import Fusion
 from keras_vlm.losses import MaskedCrossEntropy
+from keras_vlm.tasks.generation import generate
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import TextDecoder, fresh_copy
 from keras_vlm.text.tokenizer import PAD_ID
@@ -135,6 +137,10 @@ class Captioner(keras.Model):
         self.decoder = decoder
         self.text_decoder = text_decoder
         self.tokenizer = tokenizer
+        self._searches = {}
+        self._encode = tf.function(
+            lambda pictures: encoder(pictures, training=False), reduce_retracing=True
+        )
 
     @property
     def input_spec(self):
@@ -330,17 +336,21 @@ class Captioner(keras.Model):
 
     def _caption_batch(self, images, strategy, batch_size):
         """Returns texts [b,n] and scores [b,n] as arrays."""
+        # Compiling takes seconds and pays for itself over many pictures of one shape; the last,
+        # smaller batch of a long list is padded to that shape.
         count = len(images)
-        # One shape for all batches: the search is compiled once.
-        padded = tf.pad(images, [[0, batch_size - count], [0, 0], [0, 0], [0, 0]])
-        decode = self._searches.get(strategy)
+        compiled = (strategy, True) in self._searches or count == batch_size
+        if compiled:
+            images = tf.pad(images, [[0, batch_size - count], [0, 0], [0, 0], [0, 0]])
+        decode = self._searches.get((strategy, compiled))
         if decode is None:
-            decode = self._searches[strategy] = tf.function(
+            decode = self._searches[strategy, compiled] = tf.function(
                 lambda features: generate(
                     self.text_decoder, self.tokenizer, features, strategy
                 ),
-                jit_compile=True,
+                jit_compile=compiled,
+                reduce_retracing=True,
             )
-        found = decode(self._encode(padded if count < batch_size else images))
+        found = decode(self._encode(images))
         texts = self.tokenizer.detokenize(found.token_ids)
         return texts.numpy()[:count], found.scores.numpy()[:count]

@@ -23,6 +23,8 @@ SCALINGS = {
     "caffe": ((2, 1, 0), (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
     "tf": ((0, 1, 2), (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "torch": ((0, 1, 2), IMAGENET_MEAN, IMAGENET_DEVIATION),
+    # EfficientNet-Lite's own, so that an 8-bit input needs no more than a shift.
+    "lite": ((0, 1, 2), (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
 }
 
 
@@ -51,7 +53,7 @@ def _small_network(input_shape, *, weights=None, dtype=None):
 
 BACKBONES = {
     "conv_small": Architecture(_small_network, "tf", 8),
-    "efficientnet_lite0": Architecture(build_efficientnet_lite0, "torch"),
+    "efficientnet_lite0": Architecture(build_efficientnet_lite0, "lite"),
     "vgg16": Architecture(applications.VGG16, "caffe"),
     "vgg19": Architecture(applications.VGG19, "caffe"),
     "efficientnet_b0": Architecture(applications.EfficientNetB0, "built_in"),

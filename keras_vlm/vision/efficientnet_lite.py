@@ -28,7 +28,7 @@ def build_efficientnet_lite0(input_shape, *, weights=None, dtype=None):
     """Builds the network up to its last feature map.
 
     Args:
-        input_shape: ``(H, W, 3)``, scaled to mean 0 and standard deviation 1 of ImageNet.
+        input_shape: ``(H, W, 3)``, scaled to -1..1 as ``(images - 127) / 128``.
         weights: ``"imagenet"`` for the weights of the package, or None for random ones.
         dtype: Keras dtype policy.
 

@@ -1,0 +1,96 @@
+"""All caption scores at once, from raw text. Refuses to know models and pictures."""
+
+import dataclasses
+
+from keras_vlm.core.checks import check_choice
+from keras_vlm.metrics.bleu import bleu
+from keras_vlm.metrics.cider import cider_d
+from keras_vlm.metrics.ptb import ptb_tokenize
+from keras_vlm.metrics.rouge import rouge_l
+from keras_vlm.metrics.signature import Signature, describe_references
+
+CAPTION_SCORES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
+
+
+def split_characters(text):
+    """Puts a space between characters: how Chinese captions are commonly scored."""
+    return " ".join(character for character in text if character.isalnum())
+
+
+SCORE_TOKENIZERS = {
+    "ptb": ptb_tokenize,
+    "characters": split_characters,
+    "whitespace": lambda text: text,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreReport:
+    """What ``score_captions`` returns.
+
+    Attributes:
+        scores: name -> float: BLEU-1..4, ROUGE-L (0 to 1), CIDEr-D (0 to 10).
+        signature: a ``Signature``; ``str`` of it is one line.
+        references: the references, tokenized.
+        hypotheses: the captions, tokenized.
+    """
+
+    scores: dict
+    signature: Signature
+    references: list
+    hypotheses: list
+
+
+def score_captions(
+    references,
+    hypotheses,
+    *,
+    tokenizer="ptb",
+    brevity_penalty=True,
+    split=None,
+    decoding=None,
+):
+    """Scores captions by BLEU, ROUGE-L and CIDEr-D, equal to pycocoevalcap without its Java.
+
+    Args:
+        references: list of n lists of raw strings; any number a picture.
+        hypotheses: list of n raw strings.
+        tokenizer: ``"ptb"`` (Penn Treebank words without punctuation, as COCO's evaluation),
+            ``"characters"`` (Chinese) or ``"whitespace"`` (already tokenized).
+        brevity_penalty: whether BLEU has it.
+        split: data and split, for the signature.
+        decoding: how captions were searched for, for the signature.
+
+    Returns:
+        A ``ScoreReport``.
+
+    Raises:
+        ValueError: the lists do not match, are empty, or an option is unknown.
+        TypeError: the references of a picture are not a list.
+
+    Example:
+        >>> report = score_captions([["A dog runs."], ["Two men!"]], ["a dog", "two men"])
+        >>> round(report.scores["ROUGE-L"], 3), report.signature.references
+        (0.883, '1')
+    """
+    check_choice("score_captions", "tokenizer", tokenizer, SCORE_TOKENIZERS)
+    tokenize = SCORE_TOKENIZERS[tokenizer]
+    hypotheses = [tokenize(text) for text in hypotheses]
+    references = [
+        texts if isinstance(texts, str) else [tokenize(text) for text in texts]
+        for texts in references
+    ]
+    scores = {
+        **bleu(references, hypotheses, brevity_penalty=brevity_penalty),
+        "ROUGE-L": rouge_l(references, hypotheses),
+        "CIDEr-D": cider_d(references, hypotheses),
+    }
+    signature = Signature(
+        tokenizer=tokenizer,
+        brevity_penalty=brevity_penalty,
+        references=describe_references(references),
+        split=split,
+        n=len(hypotheses),
+        decoding=decoding,
+    )
+    return ScoreReport(scores, signature, references, hypotheses)
