@@ -7,8 +7,8 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(
-    r'^__version__ = "(.+)"$',
-    (HERE / "keras_vlm" / "__init__.py").read_text(encoding="utf-8"),
+    r'^VERSION = "(.+)"$',
+    (HERE / "keras_vlm" / "core" / "version.py").read_text(encoding="utf-8"),
     re.MULTILINE,
 ).group(1)
 

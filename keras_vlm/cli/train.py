@@ -14,6 +14,8 @@ example:
 """
 
 import dataclasses
+import json
+import pathlib
 
 from keras_vlm.cli.arguments import print_json
 from keras_vlm.data.schema import DEFAULT_VALIDATION_SPLIT
@@ -73,4 +75,20 @@ def run(options):
 
     names = [field.name for field in dataclasses.fields(CaptioningRun)]
     chosen = CaptioningRun(**{name: getattr(options, name) for name in names})
-    train_captioner(chosen)
+    train_captioner(chosen, verbose=0 if options.json else 1)
+    out = pathlib.Path(chosen.out)
+    summary = json.loads((out / "scores.json").read_text(encoding="utf-8"))
+    if options.json:
+        print_json({"model": str(out / "model.keras"), **summary})
+        return
+    best = summary["best"]
+    print(f"\nBest epoch: {best['epoch'] + 1}, by CIDEr-D on {chosen.validation_split}")
+    for name, score in best["scores"].items():
+        print(f"{name:10s} {score:.4f}")
+    print(f"""signature  {summary["signature"]}
+
+Written: {out / "model.keras"}, {out / "curves.png"}, {out / "log.csv"}
+Next:
+  keras-vlm caption {out / "model.keras"} photo.jpg
+  keras-vlm evaluate {out / "model.keras"} {chosen.data} --split test --beam-size 5
+  keras-vlm export {out / "model.keras"} {out / "served" / "1"}""")

@@ -72,6 +72,30 @@ def check_number(where, argument, value, *, minimum, maximum=None, integer=False
     return value
 
 
+def resolve_heads(where, num_heads, width):
+    """Returns the number of attention heads for a width.
+
+    Args:
+        where: name of the caller, for the message.
+        num_heads: what the user asked for, or None for heads of 64 units, or a little more.
+        width: the width that the heads share.
+
+    Returns:
+        A divisor of ``width``.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide ``width``.
+    """
+    if num_heads is None:
+        return max(heads for heads in range(1, max(1, width // 64) + 1) if width % heads == 0)
+    if width % num_heads:
+        raise ValueError(
+            f"{where}: num_heads must divide the width {width}, got {num_heads}. "
+            "Leave it out for heads of about 64 units."
+        )
+    return num_heads
+
+
 def resolve(where, argument, value, table, kind):
     """Turns a name or an object into an object: the rule for every option that takes either.
 

@@ -195,11 +195,15 @@ def _shift(inputs, rows):
 
 def _report(valid, image_id, unreadable):
     """Says on standard error which picture cannot be read, and how many so far."""
-    if not valid:
+
+    def report():
         count = unreadable.assign_add(1)
         tf.print(
             "unreadable picture, skipped:", image_id, "| so far:", count, output_stream=sys.stderr
         )
+        return count
+
+    tf.cond(valid, lambda: tf.constant(0, tf.int64), report)
 
 
 def _batch_epochs(epoch, size, batch_size, epoch_seed, *, batched=False):

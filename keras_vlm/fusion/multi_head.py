@@ -6,7 +6,7 @@ Dimension letters: see the package's docstring; S width of a head.
 import keras
 from keras import ops
 
-from keras_vlm.core.checks import check_number
+from keras_vlm.core.checks import check_number, resolve_heads
 from keras_vlm.fusion.base import Fusion
 
 
@@ -18,7 +18,7 @@ class MultiHeadFusion(Fusion):
     once, for all words of all captions of a picture, in training and in decoding alike.
 
     Args:
-        num_heads: number of heads H.
+        num_heads: number of heads H, or None for heads of about 64 units.
         dropout: share of the weights dropped in training.
         **kwargs: ``name``, ``dtype`` of the layer.
 
@@ -30,21 +30,19 @@ class MultiHeadFusion(Fusion):
         over heads.
     """
 
-    def __init__(self, num_heads=6, dropout=0.0, **kwargs):
+    def __init__(self, num_heads=None, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         where = "MultiHeadFusion"
-        self.num_heads = check_number(where, "num_heads", num_heads, minimum=1, integer=True)
+        if num_heads is not None:
+            check_number(where, "num_heads", num_heads, minimum=1, integer=True)
+        self.num_heads = num_heads
         self.dropout_rate = check_number(where, "dropout", dropout, minimum=0, maximum=0.99)
 
     def build(self, query_shape, memory_shape):
         """Builds the projections of query, keys, values and output."""
         width = query_shape[-1]
-        if width % self.num_heads:
-            raise ValueError(
-                f"MultiHeadFusion: num_heads must divide the query's width {width}, got "
-                f"{self.num_heads}."
-            )
-        self.head_width = width // self.num_heads
+        self.heads = resolve_heads("MultiHeadFusion", self.num_heads, width)
+        self.head_width = width // self.heads
         self.query_dense = keras.layers.Dense(width, name="query", dtype=self.dtype_policy)
         # Keys and values by one product: the picture's tokens are read from memory once.
         self.key_value_dense = keras.layers.Dense(
@@ -61,7 +59,7 @@ class MultiHeadFusion(Fusion):
     def read(self, memory):
         """Returns keys [B,H,S,N] and values [B,H,N,S]."""
         keys, values = ops.split(self.key_value_dense(memory), 2, axis=-1)
-        heads = (-1, memory.shape[1], self.num_heads, self.head_width)
+        heads = (-1, memory.shape[1], self.heads, self.head_width)
         return {
             "keys": ops.transpose(ops.reshape(keys, heads), (0, 2, 3, 1)),
             "values": ops.transpose(ops.reshape(values, heads), (0, 2, 1, 3)),
@@ -71,7 +69,7 @@ class MultiHeadFusion(Fusion):
         """Returns context [B,T,C] and weights [B,T,N]."""
         positions = query.shape[1] if query.shape[1] is not None else ops.shape(query)[1]
         scaled = self.query_dense(query) * self.head_width**-0.5
-        scaled = ops.reshape(scaled, (-1, positions, self.num_heads, self.head_width))
+        scaled = ops.reshape(scaled, (-1, positions, self.heads, self.head_width))
         scores = ops.matmul(ops.transpose(scaled, (0, 2, 1, 3)), read_memory["keys"])
         if memory_mask is not None:
             # Half of float16's range: far below any score, and still finite when added.

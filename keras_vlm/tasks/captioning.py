@@ -15,7 +15,7 @@ from keras_vlm.decoding import BeamSearch
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.fusion.base import Fusion
 from keras_vlm.losses import MaskedCrossEntropy
-from keras_vlm.tasks.generation import generate
+from keras_vlm.tasks.generation import TextWriter
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import TextDecoder, fresh_copy
 from keras_vlm.text.tokenizer import PAD_ID
@@ -137,10 +137,7 @@ class Captioner(keras.Model):
         self.decoder = decoder
         self.text_decoder = text_decoder
         self.tokenizer = tokenizer
-        self._searches = {}
-        self._encode = tf.function(
-            lambda pictures: encoder(pictures, training=False), reduce_retracing=True
-        )
+        self._writer = TextWriter(encoder, text_decoder, tokenizer)
 
     @property
     def input_spec(self):
@@ -152,6 +149,10 @@ class Captioner(keras.Model):
         if "image_features" in inputs:
             return self.decoder(inputs, training=training)
         return super().call(inputs, training=training, mask=mask)
+
+    def fit(self, x=None, y=None, *, shuffle=False, **kwargs):
+        """As ``keras.Model.fit``; ``batches`` has shuffled already, so that Keras need not."""
+        return super().fit(x, y, shuffle=shuffle, **kwargs)
 
     def train_step(self, data):
         """Takes one step; without XLA, logits are computed for real words only."""
@@ -323,7 +324,7 @@ class Captioner(keras.Model):
         total = 1 if is_single(images) else getattr(images, "__len__", lambda: None)()
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
         for batch, valid in read_images(images, self.image_size, batch_size=batch_size):
-            texts, scores = self._caption_batch(batch, strategy, batch_size)
+            texts, scores = self._writer(batch, strategy, batch_size)
             results.extend(
                 [(text.decode("utf-8"), float(score)) for text, score in zip(*row, strict=True)]
                 if readable
@@ -333,24 +334,3 @@ class Captioner(keras.Model):
             if progress:
                 progress.update(len(results))
         return results if with_scores else [found[0][0] for found in results]
-
-    def _caption_batch(self, images, strategy, batch_size):
-        """Returns texts [b,n] and scores [b,n] as arrays."""
-        # Compiling takes seconds and pays for itself over many pictures of one shape; the last,
-        # smaller batch of a long list is padded to that shape.
-        count = len(images)
-        compiled = (strategy, True) in self._searches or count == batch_size
-        if compiled:
-            images = tf.pad(images, [[0, batch_size - count], [0, 0], [0, 0], [0, 0]])
-        decode = self._searches.get((strategy, compiled))
-        if decode is None:
-            decode = self._searches[strategy, compiled] = tf.function(
-                lambda features: generate(
-                    self.text_decoder, self.tokenizer, features, strategy
-                ),
-                jit_compile=compiled,
-                reduce_retracing=True,
-            )
-        found = decode(self._encode(images))
-        texts = self.tokenizer.detokenize(found.token_ids)
-        return texts.numpy()[:count], found.scores.numpy()[:count]

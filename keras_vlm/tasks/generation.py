@@ -28,3 +28,53 @@ def generate(text_decoder, tokenizer, image_features, strategy):
         batch_size=tf.shape(image_features)[0],
         max_length=length,
     )
+
+
+class TextWriter:
+    """Writes texts for batches of pictures, each search compiled once.
+
+    Args:
+        encoder: a model from images [B,H,W,3] to image_features [B,N,C].
+        text_decoder: a ``TextDecoder``.
+        tokenizer: the ``Tokenizer`` it was trained with.
+    """
+
+    def __init__(self, encoder, text_decoder, tokenizer):
+        self._text_decoder = text_decoder
+        self._tokenizer = tokenizer
+        self._searches = {}
+        self._encode = tf.function(
+            lambda images: encoder(images, training=False), reduce_retracing=True
+        )
+
+    def __call__(self, images, strategy, batch_size):
+        """Writes n texts a picture, best first.
+
+        Args:
+            images: [b,H,W,3] float32, b at most ``batch_size``.
+            strategy: a search of ``keras_vlm.decoding``.
+            batch_size: pictures of a full batch.
+
+        Returns:
+            ``(texts [b,n] bytes, scores [b,n] float32)``, NumPy arrays.
+        """
+        # Compiling takes seconds and pays for itself over many pictures of one shape; the last,
+        # smaller batch of a long list is padded to that shape.
+        count = len(images)
+        compiled = (strategy, True) in self._searches or count == batch_size
+        if compiled:
+            images = tf.pad(images, [[0, batch_size - count], [0, 0], [0, 0], [0, 0]])
+        found = self._search(strategy, compiled)(self._encode(images))
+        texts = self._tokenizer.detokenize(found.token_ids)
+        return texts.numpy()[:count], found.scores.numpy()[:count]
+
+    def _search(self, strategy, compiled):
+        if (strategy, compiled) not in self._searches:
+            self._searches[strategy, compiled] = tf.function(
+                lambda features: generate(
+                    self._text_decoder, self._tokenizer, features, strategy
+                ),
+                jit_compile=compiled,
+                reduce_retracing=True,
+            )
+        return self._searches[strategy, compiled]

@@ -8,7 +8,7 @@ H heads.
 import keras
 from keras import ops
 
-from keras_vlm.core.checks import check_number
+from keras_vlm.core.checks import check_number, resolve_heads
 from keras_vlm.text.decoder import TextDecoder, fresh_copy
 
 
@@ -20,7 +20,7 @@ class TransformerDecoder(TextDecoder):
         fusion: a ``Fusion`` layer; each Transformer layer gets one like it.
         hidden_dim: model width D.
         num_layers: number of layers.
-        num_heads: heads of the self-attention; must divide ``hidden_dim``.
+        num_heads: heads of the self-attention, or None for heads of about 64 units.
         max_length: longest sequence, which sets the learned positions.
         dropout: share of units dropped in training.
         vocabulary_size: V; a builder that has the tokenizer sets it.
@@ -35,16 +35,13 @@ class TransformerDecoder(TextDecoder):
     """
 
     def __init__(
-        self, fusion, *, hidden_dim=384, num_layers=2, num_heads=6, max_length=None, **kwargs
+        self, fusion, *, hidden_dim=384, num_layers=2, num_heads=None, max_length=None, **kwargs
     ):
         super().__init__(fusion, hidden_dim=hidden_dim, num_layers=num_layers, **kwargs)
-        check_number("TransformerDecoder", "num_heads", num_heads, minimum=1, integer=True)
-        if hidden_dim % num_heads:
-            raise ValueError(
-                f"TransformerDecoder: num_heads must divide hidden_dim {hidden_dim}, got "
-                f"{num_heads}."
-            )
+        if num_heads is not None:
+            check_number("TransformerDecoder", "num_heads", num_heads, minimum=1, integer=True)
         self.num_heads = num_heads
+        self.heads = resolve_heads("TransformerDecoder", num_heads, hidden_dim)
         self.max_length = max_length
 
     def build(self, image_features_shape, token_ids_shape):
@@ -62,7 +59,7 @@ class TransformerDecoder(TextDecoder):
         for i in range(self.num_layers):
             fusion = self.fusion if i == 0 else fresh_copy(self.fusion)
             layer = TransformerLayer(
-                fusion, self.num_heads, self.dropout_rate, name=f"layer_{i}", dtype=policy
+                fusion, self.heads, self.dropout_rate, name=f"layer_{i}", dtype=policy
             )
             layer.build((None, None, width), tokens_shape)
             self.layers.append(layer)

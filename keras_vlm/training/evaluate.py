@@ -12,7 +12,7 @@ from keras_vlm.decoding import BeamSearch
 from keras_vlm.metrics import score_captions
 from keras_vlm.metrics.diversity import diversity
 
-TOKENIZER_OF_LANGUAGE = {"zh": "characters"}
+SCORE_TOKENIZER_OF_LANGUAGE = {"zh": "characters"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +63,9 @@ def evaluate(model, examples, *, beam_size=3, strategy=None, batch_size=32, verb
     report = score_captions(
         examples.captions,
         [text for text, _ in best],
-        tokenizer=TOKENIZER_OF_LANGUAGE.get(examples.language, "ptb"),
+        tokenizer=SCORE_TOKENIZER_OF_LANGUAGE.get(examples.language, "ptb"),
         split=f"{examples.name}:{examples.split}",
-        decoding=repr(strategy),
+        decoding=describe(strategy),
     )
     predictions = [
         {"image_id": image_id, "caption": text, "score": score if math.isfinite(score) else None}
@@ -73,3 +73,20 @@ def evaluate(model, examples, *, beam_size=3, strategy=None, batch_size=32, verb
     ]
     varied = diversity([text for text, _ in best])
     return Evaluation(report.scores, varied, str(report.signature), predictions)
+
+
+def describe(strategy):
+    """Returns a search and those of its options that are not the usual ones, in a few words.
+
+    Args:
+        strategy: a search of ``keras_vlm.decoding``.
+
+    Returns:
+        A string, such as ``"BeamSearch(beam_size=3)"``.
+    """
+    told = [
+        f"{field.name}={getattr(strategy, field.name)!r}"
+        for field in dataclasses.fields(strategy)
+        if getattr(strategy, field.name) != field.default
+    ]
+    return f"{type(strategy).__name__}({', '.join(told)})"

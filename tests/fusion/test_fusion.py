@@ -118,7 +118,7 @@ def test_concat_is_a_dense_layer_over_word_and_mean_picture():
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="num_heads must divide the query's width 12, got 5"):
+    with pytest.raises(ValueError, match="num_heads must divide the width 12, got 5"):
         build(MultiHeadFusion(num_heads=5))
     with pytest.raises(ValueError, match="num_heads must be a whole number >= 1, got 0"):
         MultiHeadFusion(num_heads=0)

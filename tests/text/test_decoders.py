@@ -127,5 +127,5 @@ def test_errors(kind, options, message):
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="num_heads must divide hidden_dim 10, got 4"):
+    with pytest.raises(ValueError, match="num_heads must divide the width 10, got 4"):
         TEXT_DECODERS["transformer"](FUSIONS["concat"](), hidden_dim=10, num_heads=4)
