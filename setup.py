@@ -15,7 +15,7 @@ VERSION = re.search(
 setup(
     name="keras-vlm",
     version=VERSION,
-    description="Small vision-language models in Keras 3 / TensorFlow: train, judge, explain, serve.",
+    description="Small vision-language models in Keras 3: train, judge, explain, serve.",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

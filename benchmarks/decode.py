@@ -48,10 +48,11 @@ def hugging_face():
 
     def make(batch, beams):
         states = torch.randn(batch, TOKENS, WIDTH)
-        encoded = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=states)
         mask = torch.ones(batch, TOKENS, dtype=torch.long)
 
         def decode():
+            # Made anew, for `generate` repeats the states for each beam in place.
+            encoded = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=states)
             with torch.inference_mode():
                 found = model.generate(
                     encoder_outputs=encoded, attention_mask=mask, num_beams=beams,

@@ -63,7 +63,8 @@ def main():
     for name, value in scores["pycocoevalcap"].items():
         print(f"{name:8s} {value:.6f} {scores['keras_vlm'][name]:.6f}")
     print({name: round(value, 3) for name, value in seconds.items()}, "seconds")
-    print(f"ratio: {seconds['pycocoevalcap'] / seconds['keras_vlm']:.1f}x on {len(references)} pictures")
+    ratio = seconds["pycocoevalcap"] / seconds["keras_vlm"]
+    print(f"ratio: {ratio:.1f}x on {len(references)} pictures")
 
 
 if __name__ == "__main__":

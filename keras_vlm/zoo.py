@@ -1,7 +1,7 @@
 """The published models: kept small, loaded by name.
 
-A published model is a folder of ``saved_models/``: ``config.json`` (the architecture), ``weights.npz``
-(float16; the weights of a frozen EfficientNet-Lite0 are not stored, for the package has them once),
+A published model is a folder of ``saved_models/``: ``config.json`` (the architecture),
+``weights.npz`` (float16; the weights of a frozen EfficientNet-Lite0 are not stored, for the package has them once),
 ``card.md`` and ``scores.json``. Refuses to know how a model was trained.
 """
 

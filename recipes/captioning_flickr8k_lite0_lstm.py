@@ -1,4 +1,4 @@
-"""Remakes captioner-lite0-lstm-flickr8k: frozen EfficientNet-Lite0, LSTM, multi-head attention.
+"""Remakes captioner-lite0-lstm-flickr8k: frozen EfficientNet-Lite0, LSTM.
 
     python recipes/captioning_flickr8k_lite0_lstm.py flickr8k:DIR
 """

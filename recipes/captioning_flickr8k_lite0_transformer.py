@@ -1,4 +1,4 @@
-"""Remakes captioner-lite0-transformer-flickr8k: frozen EfficientNet-Lite0, Transformer, multi-head attention.
+"""Remakes captioner-lite0-transformer-flickr8k: frozen EfficientNet-Lite0, Transformer.
 
     python recipes/captioning_flickr8k_lite0_transformer.py flickr8k:DIR
 """

@@ -27,7 +27,10 @@ def open_model(name):
 def add_search_arguments(parser):
     """Adds ``--beam-size`` and ``--batch-size``."""
     parser.add_argument(
-        "--beam-size", type=int, default=3, help="width of the beam search; 1 is greedy (default: 3)"
+        "--beam-size",
+        type=int,
+        default=3,
+        help="width of the beam search; 1 is greedy (default: 3)",
     )
     parser.add_argument(
         "--batch-size", type=int, default=32, help="pictures decoded at once (default: 32)"

@@ -63,7 +63,7 @@ def main(arguments=None):
     try:
         return module.run(options) or 0
     except KeyboardInterrupt:
-        print("keras-vlm: interrupted. The same command goes on from the last epoch.", file=sys.stderr)
+        print("keras-vlm: interrupted.", file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError, ImportError) as error:
         if options.debug:

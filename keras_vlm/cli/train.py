@@ -18,7 +18,6 @@ import json
 import pathlib
 
 from keras_vlm.cli.arguments import print_json
-from keras_vlm.data.schema import DEFAULT_VALIDATION_SPLIT
 
 HELP = {
     "split": "split to train on",

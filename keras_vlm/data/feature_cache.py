@@ -1,15 +1,17 @@
 """Features of a frozen backbone, computed once and kept on disk as memory-mapped float16.
 
 A folder holds shards of a few hundred pictures, each an ``.npy`` of [M,N,C] beside a ``.json`` of
-its M keys, each with whether the picture could be read. A key is the digest of the picture's bytes, so a changed file is a new picture; the
-folder's name is the digest of the encoder. Shards are written under a temporary name and renamed,
-and their names are unique: a kill loses one shard at most, and two processes may fill one cache at
-once (at worst they do the same work twice). Refuses to know which backbone it serves.
+its M keys, each with whether the picture could be read. A key is the digest of the picture's bytes,
+so a changed file is a new picture; the folder's name is the digest of the encoder. Shards are
+written under a temporary name and renamed, and their names are unique: a kill loses one shard at
+most, and two processes may fill one cache at once (at worst they do the same work twice). Refuses
+to know which backbone it serves.
 
 Dimension letters: M pictures of a shard, N picture tokens, C their width.
 """
 
 import hashlib
+import itertools
 import json
 import pathlib
 import shutil
@@ -70,30 +72,32 @@ class FeatureCache:
             OSError: the disk has too little room; what was computed before stays.
         """
         self.open()
-        digests, waiting = [], []
+        digests, waiting = [], {}
         progress = keras.utils.Progbar(len(examples), unit_name="picture") if verbose else None
         for chunk in examples.dataset().batch(batch_size).as_numpy_iterator():
             keys = [_digest(picture) for picture in chunk["image_bytes"]]
-            new = {
-                key: picture
+            # A dict, for a picture that comes twice must have one row.
+            waiting.update(
+                (key, picture)
                 for key, picture in zip(keys, chunk["image_bytes"], strict=True)
                 if key not in self._places
-            }
-            waiting.extend(new.items())
+            )
             digests.extend(keys)
             while len(waiting) >= SHARD_PICTURES:
-                self._compute(waiting[:SHARD_PICTURES], batch_size)
-                del waiting[:SHARD_PICTURES]
+                shard = list(itertools.islice(waiting.items(), SHARD_PICTURES))
+                self._compute(shard, batch_size)
+                for key, _ in shard:
+                    del waiting[key]
             if progress:
                 progress.update(len(digests))
         if waiting:
-            self._compute(waiting, batch_size)
+            self._compute(list(waiting.items()), batch_size)
         return np.array([self._places[key] for key in digests], np.int64)
 
     def open(self):
         """Maps the shards that are on disk and not yet known."""
         for keys_path in sorted(self.folder.glob("shard-*.json")):
-            if keys_path.name in self._read:
+            if keys_path.name in self._read or not keys_path.with_suffix(".npy").is_file():
                 continue
             self._add(keys_path, json.loads(keys_path.read_text(encoding="utf-8")))
 

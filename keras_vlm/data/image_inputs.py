@@ -90,10 +90,10 @@ def _of_element(element):
             )
         element = element[keys[0]]
     element = element.numpy()
-    if isinstance(element, bytes) or element.ndim == 3:
-        yield element
+    if isinstance(element, bytes) or element.ndim in (0, 3):
+        yield _one(element)
     else:
-        yield from element
+        yield from map(_one, element)
 
 
 def _one(image):
@@ -104,11 +104,12 @@ def _one(image):
         return path.read_bytes()
     if isinstance(image, bytes):
         return image
-    if isinstance(image, (np.ndarray, tf.Tensor)) and len(image.shape) == 3:
+    shape = tuple(getattr(image, "shape", ()))
+    if isinstance(image, (np.ndarray, tf.Tensor)) and len(shape) == 3 and shape[-1] == 3:
         return image
     raise TypeError(
         "images: a picture must be a path, bytes, or an array [H,W,3], got "
-        f"{type(image).__name__}."
+        f"{type(image).__name__}{f' of shape {shape}' if shape else ''}."
     )
 
 

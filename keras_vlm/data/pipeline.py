@@ -103,8 +103,8 @@ def feature_batches(
         examples: a data split.
         tokenizer: a ``Tokenizer``.
         batch_size: B, pictures a batch.
-        caches: one ``FeatureCache``, or one of the pictures and one of their mirror images, of
-            which each picture draws one an epoch.
+        caches: a list of one ``FeatureCache``, or of one of the pictures and one of their mirror
+            images, of which each picture draws one an epoch.
         captions_per_image: K; more captions are drawn from, fewer leave rows of padding.
         epoch_seed: an ``EpochSeed`` to shuffle by, or None for the split's own order.
 
@@ -127,7 +127,7 @@ def feature_batches(
 
     def gather(indices, chosen):
         return np.stack(
-            [views[v].cache.gather([views[v].rows[i]])[0] for i, v in zip(indices, chosen)]
+            [views[v].cache.gather([views[v].rows[i]])[0] for i, v in zip(indices, chosen, strict=True)]
         )
 
     def read(indices, seed):

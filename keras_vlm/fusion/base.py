@@ -7,7 +7,7 @@ import keras
 
 
 class Fusion(keras.layers.Layer):
-    """Abstract: query [B,T,D], memory [B,N,C], memory_mask [B,N] -> context [B,T,C], weights [B,T,N].
+    """Abstract: query [B,T,D], memory [B,N,C] -> context [B,T,C], weights [B,T,N].
 
     A subclass implements ``build(query_shape, memory_shape)``, ``read`` and ``attend``.
     """

@@ -14,8 +14,8 @@ from keras_vlm.fusion.base import Fusion
 class MultiHeadFusion(Fusion):
     """Scaled dot-product attention in several heads at once.
 
-    ``keras.layers.MultiHeadAttention`` projects the picture anew at each call. Here ``read`` does it
-    once, for all words of all captions of a picture, in training and in decoding alike.
+    ``keras.layers.MultiHeadAttention`` projects the picture anew at each call. Here ``read`` does
+    it once, for all words of all captions of a picture, in training and in decoding alike.
 
     Args:
         num_heads: number of heads H, or None for heads of about 64 units.

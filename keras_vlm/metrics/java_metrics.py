@@ -39,8 +39,6 @@ def java_score(name, references, hypotheses):
             f"java_score: {name} needs Java, and there is no 'java' on the PATH. Install a Java "
             "runtime, or use the scores that need none: BLEU, ROUGE-L, CIDEr-D."
         )
-    return float(
-        made().compute_score(dict(enumerate(references)), {i: [h] for i, h in enumerate(hypotheses)})[
-            0
-        ]
-    )
+    texts = {i: [hypothesis] for i, hypothesis in enumerate(hypotheses)}
+    score, _ = made().compute_score(dict(enumerate(references)), texts)
+    return float(score)

@@ -76,7 +76,7 @@ def build_captioner(
         )
     if isinstance(text, TextDecoder) and fusion is not None:
         raise ValueError(
-            f"{where}: fusion must be None with a decoder object, which has its own, got {fusion!r}."
+            f"{where}: fusion must be None with a decoder object, which has one, got {fusion!r}."
         )
 
     policy = keras.DTypePolicy(precision)

@@ -260,6 +260,11 @@ def _make_network(architecture, size, weights, dtype):
     """Makes the network without its classifier, with its weights."""
     make = BACKBONES[architecture].make
     shape = (*size, 3)
+    if architecture == "conv_small" and weights == "imagenet":
+        raise ValueError(
+            "Backbone: weights must be None or a file for conv_small, got 'imagenet'. "
+            "Pass weights=None and trainable_from='all' to train it from scratch."
+        )
     if architecture in OWN:
         network = make(shape, weights=weights if weights == "imagenet" else None, dtype=dtype)
     else:
@@ -268,6 +273,7 @@ def _make_network(architecture, size, weights, dtype):
         try:
             source = "imagenet" if weights == "imagenet" else None
             network = make(include_top=False, weights=source, input_shape=shape)
+            network = _fold_rescaling(network, make, shape)
         except Exception as error:
             if weights != "imagenet":
                 raise
@@ -281,6 +287,24 @@ def _make_network(architecture, size, weights, dtype):
     if weights not in (None, "imagenet"):
         network.load_weights(weights)
     return network
+
+
+def _fold_rescaling(network, make, shape):
+    """Moves into the weights the layer that Keras adds to EfficientNet B0..B7 for ImageNet's alone.
+
+    A saved model is rebuilt without ImageNet's weights, so the layer would be missing there.
+    """
+    rescalings = [layer for layer in network.layers if isinstance(layer, keras.layers.Rescaling)]
+    if len(rescalings) < 2:
+        return network
+    plain = make(include_top=False, weights=None, input_shape=shape)
+    plain.set_weights(network.get_weights())
+    for layer in plain.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            mean, variance, *count = layer.get_weights()
+            layer.set_weights([mean, variance / np.square(rescalings[1].scale), *count])
+            layer.finalize_state()
+    return plain
 
 
 def _freeze(network, trainable_from):
@@ -297,3 +321,5 @@ def _freeze(network, trainable_from):
     for layer in network.layers:
         learns = learns or layer.name == trainable_from
         layer.trainable = learns
+        if not learns and isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0

@@ -40,6 +40,7 @@ def decode_image(image_bytes):
         lambda: tf.io.decode_image(image_bytes, 3, expand_animations=False),
     )
     image.set_shape((None, None, 3))
+    image = _apply_bmp_palette(image, image_bytes)
     orientation = tf.cond(
         is_jpeg, lambda: exif_orientation(image_bytes), lambda: tf.constant(1, tf.int32)
     )
@@ -76,11 +77,15 @@ def resize_image(image, image_size, mode="stretch"):
 
     def resized():
         height, width = image_size
+        shape = tf.cast(tf.shape(image)[:2], tf.float32)
         if mode == "pad":
-            return tf.image.resize_with_pad(image, height, width, antialias=True)
+            # tf.image.resize_with_pad fails where the short side would round to no pixel at all.
+            scale = tf.reduce_max(shape / [float(height), float(width)])
+            wanted = tf.clip_by_value(tf.cast(tf.round(shape / scale), tf.int32), 1, image_size)
+            small = tf.image.resize(image, wanted, antialias=True)
+            return tf.image.resize_with_crop_or_pad(small, height, width)
         source = image
         if mode == "crop":
-            shape = tf.cast(tf.shape(image)[:2], tf.float32)
             scale = tf.reduce_min(shape / [float(height), float(width)])
             wanted = tf.cast(tf.round(scale * [float(height), float(width)]), tf.int32)
             wanted = tf.clip_by_value(wanted, 1, tf.shape(image)[:2])
@@ -148,6 +153,23 @@ def decode_safely(image_bytes, image_size, mode="stretch"):
     return images[0], valid[0]
 
 
+def _apply_bmp_palette(image, image_bytes):
+    """Looks up the colours of a BMP of 8 bits, of which TensorFlow returns the indices."""
+    header = tf.strings.substr(image_bytes, 0, 30)
+    has_palette = (tf.strings.substr(header, 0, 2) == b"BM") & (
+        tf.strings.substr(header, 28, 2) == b"\x08\0"
+    )
+
+    def colours():
+        size = tf.io.decode_raw(tf.strings.substr(header, 14, 4), tf.int32)[0]
+        table = tf.strings.substr(image_bytes, 14 + size, 1024)
+        table = tf.io.decode_raw(tf.strings.join([table, b"\0" * 1024]), tf.uint8)[:1024]
+        # An entry is blue, green, red and nothing.
+        return tf.gather(tf.reshape(table, (256, 4))[:, 2::-1], tf.cast(image[..., 0], tf.int32))
+
+    return tf.cond(has_palette, colours, lambda: image)
+
+
 def _pixels(image_bytes):
     """Returns the number of pixels that the header promises, an int64; 0 where it is unknown."""
     header = tf.strings.substr(image_bytes, 0, 32)
@@ -160,6 +182,11 @@ def _pixels(image_bytes):
 
     def little(start, size):
         return tf.reduce_sum(numbers[start : start + size] * [256**i for i in range(size)])
+
+    def bmp_height():
+        # A negative number, in two's complement, says that the top row comes first.
+        height = little(22, 4)
+        return tf.minimum(height, 2**32 - height)
 
     is_png = tf.strings.substr(header, 0, 4) == b"\x89PNG"
     is_gif = tf.strings.substr(header, 0, 3) == b"GIF"
@@ -174,7 +201,7 @@ def _pixels(image_bytes):
             ),
             (is_png, lambda: big(16, 4) * big(20, 4)),
             (is_gif, lambda: little(6, 2) * little(8, 2)),
-            (is_bmp, lambda: little(18, 4) * little(22, 4)),
+            (is_bmp, lambda: little(18, 4) * bmp_height()),
         ],
         default=lambda: tf.constant(0, tf.int64),
     )

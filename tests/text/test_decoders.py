@@ -1,4 +1,4 @@
-"""Text decoders: one step equals the whole sequence; packing changes nothing; nothing leaks back."""
+"""Text decoders: a step equals the whole sequence; packing changes nothing; nothing leaks back."""
 
 import keras
 import numpy as np
