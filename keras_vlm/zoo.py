@@ -1,8 +1,8 @@
 """The published models: kept small, loaded by name.
 
 A published model is a folder of ``saved_models/``: ``config.json`` (the architecture),
-``weights.npz`` (float16; the weights of a frozen EfficientNet-Lite0 are not stored, for the package has them once),
-``card.md`` and ``scores.json``. Refuses to know how a model was trained.
+``weights.npz`` (float16, without the weights of a frozen EfficientNet-Lite0, which the package has
+once), ``card.md`` and ``scores.json``. Refuses to know how a model was trained.
 """
 
 import json

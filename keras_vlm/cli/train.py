@@ -30,6 +30,7 @@ HELP = {
     "hidden_dim": "model width",
     "dropout": "share of units dropped",
     "image_size": "pixels a side",
+    "resize": "pictures of another aspect: stretch, crop (the middle) or pad (on black)",
     "augment": "flip (also with a feature cache), light, standard",
     "cache": "folder of the feature cache; 'auto' is OUT/features where one is possible",
     "minimum_count": "words seen fewer times are unknown",

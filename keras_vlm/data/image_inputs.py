@@ -78,7 +78,11 @@ def _items(images):
 
 
 def _of_element(element):
-    """Yields the pictures of one element of a ``tf.data.Dataset``."""
+    """Yields the pictures of one element of a ``tf.data.Dataset``.
+
+    Raises:
+        TypeError: a dict has no pictures.
+    """
     if isinstance(element, tuple):
         element = element[0]
     if isinstance(element, dict):

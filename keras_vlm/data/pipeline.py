@@ -126,9 +126,8 @@ def feature_batches(
     tokens = tf.constant(np.stack([view.tokens for view in views], axis=1))
 
     def gather(indices, chosen):
-        return np.stack(
-            [views[v].cache.gather([views[v].rows[i]])[0] for i, v in zip(indices, chosen, strict=True)]
-        )
+        places = zip(indices, chosen, strict=True)
+        return np.stack([views[v].cache.gather([views[v].rows[i]])[0] for i, v in places])
 
     def read(indices, seed):
         pairs = tf.stack([tf.fill(tf.shape(indices), seed), indices], axis=1)
@@ -180,7 +179,7 @@ class _View:
 
 
 def _choose(rows, count, captions_per_image, pair):
-    """Draws K of the first ``count`` token rows [.., T], in a random order; pads when there are fewer."""
+    """Draws K of the first ``count`` token rows [...,T] in random order; pads if there are fewer."""
     order = tf.random.experimental.stateless_shuffle(tf.range(count), pair)[:captions_per_image]
     chosen = tf.gather(rows, order)
     missing = captions_per_image - tf.shape(chosen)[0]

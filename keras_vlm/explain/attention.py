@@ -42,7 +42,9 @@ def attend_words(captioner, images, captions=None):
     Raises:
         ValueError: there are not as many captions as pictures.
     """
-    pictures = np.concatenate([batch for batch, _ in read_images(images, captioner.image_size)])
+    pictures = np.concatenate(
+        [batch for batch, _ in read_images(images, captioner.image_size, resize=captioner.resize)]
+    )
     if captions is None:
         captions = captioner.caption(pictures)
     if len(captions) != len(pictures):

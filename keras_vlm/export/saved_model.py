@@ -38,7 +38,7 @@ def export_saved_model(model, path, *, beam_size=3, xla=False, overwrite=False):
 
     Args:
         model: a ``Captioner``.
-        path: the folder to write; TensorFlow Serving expects ``NAME/VERSION``, the version a number.
+        path: the folder to write; TensorFlow Serving expects ``NAME/VERSION``, VERSION a number.
         beam_size: width of the beam search.
         xla: whether to add ``beam_xla``.
         overwrite: whether a folder that is there already is replaced.
@@ -79,6 +79,7 @@ def export_saved_model(model, path, *, beam_size=3, xla=False, overwrite=False):
             "task": "captioning",
             "beam_size": beam_size,
             "image_size": list(model.image_size),
+            "resize": model.resize,
             "vocabulary_size": model.tokenizer.vocabulary_size,
             "language": model.tokenizer.language,
             "signatures": sorted(endpoints),
@@ -164,6 +165,7 @@ class ServedCaptioner:
 
 def _caption_function(model, strategy, *, jit_compile=False):
     """Returns a function image_bytes [B] -> dict of captions [B,n] and scores [B,n]."""
+
     def search(features):
         return generate(model.text_decoder, model.tokenizer, features, strategy)
 
@@ -171,7 +173,7 @@ def _caption_function(model, strategy, *, jit_compile=False):
         search = tf.function(search, jit_compile=True)
 
     def caption(image_bytes):
-        images, valid = decode_batch(image_bytes, model.image_size)
+        images, valid = decode_batch(image_bytes, model.image_size, model.resize)
         found = search(model.encoder(images, training=False))
         texts = model.tokenizer.detokenize(found.token_ids)
         return {

@@ -271,6 +271,7 @@ class Captioner(keras.Model):
                 self.tokenizer,
                 batch_size,
                 image_size=self.image_size,
+                resize=self.resize,
                 augmentation=augment,
                 **options,
             )
@@ -280,13 +281,21 @@ class Captioner(keras.Model):
                 "Other augmentations differ each time: leave the cache out."
             )
         mirrors = (False, True) if augment else (False,)
-        caches = [FeatureCache(cache, self.encoder, mirror=mirror) for mirror in mirrors]
+        caches = [
+            FeatureCache(cache, self.encoder, resize=self.resize, mirror=mirror)
+            for mirror in mirrors
+        ]
         return feature_batches(examples, self.tokenizer, batch_size, caches=caches, **options)
 
     @property
     def image_size(self):
         """Height and width in pixels that the encoder takes."""
         return tuple(self.encoder.input_shape[1:3])
+
+    @property
+    def resize(self):
+        """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
+        return getattr(self.encoder, "resize", "stretch")
 
     def caption(
         self,
@@ -323,7 +332,9 @@ class Captioner(keras.Model):
         results = []
         total = 1 if is_single(images) else getattr(images, "__len__", lambda: None)()
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
-        for batch, valid in read_images(images, self.image_size, batch_size=batch_size):
+        for batch, valid in read_images(
+            images, self.image_size, resize=self.resize, batch_size=batch_size
+        ):
             texts, scores = self._writer(batch, strategy, batch_size)
             results.extend(
                 [(text.decode("utf-8"), float(score)) for text, score in zip(*row, strict=True)]

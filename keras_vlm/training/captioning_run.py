@@ -46,6 +46,7 @@ class CaptioningRun:
         hidden_dim: model width.
         dropout: share of units dropped.
         image_size: pixels a side.
+        resize: ``"stretch"``, ``"crop"`` or ``"pad"``: what becomes of a picture's aspect.
         augment: None, ``"flip"`` or another augmentation.
         cache: folder of the feature cache, ``"auto"`` for ``OUT/features`` where the backbone is
             frozen and the augmentation allows it, or None.
@@ -76,6 +77,7 @@ class CaptioningRun:
     hidden_dim: int = 384
     dropout: float = 0.5
     image_size: int = 224
+    resize: str = "stretch"
     augment: str | None = None
     cache: str | None = "auto"
     minimum_count: int = 5
@@ -164,7 +166,11 @@ def build_optimizer(run, steps):
 
 
 def _claim_folder(run, out):
-    """Notes the run's options in its folder, or checks that they are the ones noted there."""
+    """Notes the run's options in its folder, or checks that they are the ones noted there.
+
+    Raises:
+        FileExistsError: they are others.
+    """
     options = {k: v for k, v in dataclasses.asdict(run).items() if k != "out"}
     note = out / "run.json"
     if not note.exists():
@@ -204,6 +210,7 @@ def _build(run, training):
             image_size=run.image_size,
             weights=None if run.backbone == "conv_small" else "imagenet",
             trainable_from="all" if run.backbone == "conv_small" else run.trainable_from,
+            resize=run.resize,
             dtype=policy,
         ),
         tokenizer=tokenizer,

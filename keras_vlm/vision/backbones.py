@@ -14,6 +14,7 @@ from keras import applications
 
 from keras_vlm.core.checks import check_choice, suggest
 from keras_vlm.vision.efficientnet_lite import build_efficientnet_lite0
+from keras_vlm.vision.image import RESIZE_MODES
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
@@ -137,6 +138,9 @@ class Backbone(keras.Model):
         weights: ``"imagenet"``, None for random ones, or a file of weights.
         trainable_from: None to freeze everything; ``"all"``; or the name of the layer from which
             on the network learns.
+        resize: how pictures of another size are brought to ``image_size``: ``"stretch"`` ignores
+            the aspect, ``"crop"`` keeps it and the middle, ``"pad"`` keeps it and all. Whoever
+            reads pictures for the model does it so, in training and in serving alike.
         dtype: Keras dtype policy.
         name: name of the model.
 
@@ -156,10 +160,12 @@ class Backbone(keras.Model):
         image_size=224,
         weights="imagenet",
         trainable_from=None,
+        resize="stretch",
         dtype=None,
         name="encoder",
     ):
         where = "Backbone"
+        check_choice(where, "resize", resize, RESIZE_MODES)
         check_choice(where, "architecture", architecture, BACKBONES)
         row = BACKBONES[architecture]
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -183,6 +189,7 @@ class Backbone(keras.Model):
         self.architecture = architecture
         self.grid_size = tuple(grid.shape[1:3])
         self.trainable_from = trainable_from
+        self.resize = resize
 
     @property
     def frozen(self):
@@ -203,6 +210,7 @@ class Backbone(keras.Model):
             "architecture": self.architecture,
             "image_size": list(self.input_shape[1:3]),
             "trainable_from": self.trainable_from,
+            "resize": self.resize,
             "dtype": keras.saving.serialize_keras_object(self.network.layers[-1].dtype_policy),
             "name": self.name,
         }
@@ -257,7 +265,12 @@ def resolve_backbone(backbone, image_size, dtype=None):
 
 
 def _make_network(architecture, size, weights, dtype):
-    """Makes the network without its classifier, with its weights."""
+    """Makes the network without its classifier, with its weights.
+
+    Raises:
+        OSError: the weights cannot be downloaded.
+        ValueError: the weights do not exist, or do not fit.
+    """
     make = BACKBONES[architecture].make
     shape = (*size, 3)
     if architecture == "conv_small" and weights == "imagenet":
@@ -308,7 +321,11 @@ def _fold_rescaling(network, make, shape):
 
 
 def _freeze(network, trainable_from):
-    """Freezes the layers before the one named; all of them for None."""
+    """Freezes the layers before the one named; all of them for None.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
     if trainable_from == "all":
         return
     names = [layer.name for layer in network.layers]
