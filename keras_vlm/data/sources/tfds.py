@@ -14,7 +14,6 @@ import logging
 import tensorflow as tf
 
 from keras_vlm.core.checks import DataError
-from keras_vlm.core.extras import import_extra
 from keras_vlm.data.sources.base import Examples, Splits
 
 LOGGER = logging.getLogger("keras_vlm")
@@ -35,7 +34,6 @@ def open_tfds(argument, language):
     Raises:
         DataError: the data set has no pictures with captions.
         FileNotFoundError: DATA_DIR does not hold the data set.
-        ImportError: tensorflow-datasets is not installed.
         ValueError: TensorFlow Datasets has no such data set, or the language is not English.
     """
     name, _, data_dir = argument.partition(":")
@@ -63,7 +61,8 @@ class TfdsExamples(Examples):
     """
 
     def __init__(self, catalogue_name, data_dir, name, split):
-        tfds = _import_tfds()
+        import tensorflow_datasets as tfds
+
         load = functools.partial(
             tfds.load,
             catalogue_name,
@@ -117,7 +116,8 @@ def _prepared_builder(name, data_dir):
         FileNotFoundError: the user's folder does not hold it.
         ValueError: there is no such data set.
     """
-    tfds = _import_tfds()
+    import tensorflow_datasets as tfds
+
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError as error:
@@ -146,7 +146,3 @@ def _check_features(builder):
             f"tfds:{builder.name}: the data set must have the features 'image', 'image/id' and "
             f"'captions' with 'text' (found {', '.join(map(repr, features))})."
         )
-
-
-def _import_tfds():
-    return import_extra("tensorflow_datasets", "tfds", "the source tfds:NAME")
