@@ -4,17 +4,22 @@ A folder holds shards of a few hundred pictures, each an ``.npy`` of [M,N,C] bes
 its M keys, each with whether the picture could be read. A key is the digest of the picture's bytes,
 so a changed file is a new picture; the folder's name is the digest of the encoder. Shards are
 written under a temporary name and renamed, and their names are unique: a kill loses one shard at
-most, and two processes may fill one cache at once (at worst they do the same work twice). Refuses
-to know which backbone it serves.
+most, and two processes may fill one cache at once (at worst they do the same work twice). A shard
+that is damaged (cut short, other numbers of keys and features) is removed and computed anew.
+Refuses to know which backbone it serves.
 
 Dimension letters: M pictures of a shard, N picture tokens, C their width.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import pathlib
 import shutil
+import sys
+import tokenize
 import uuid
 
 import keras
@@ -22,9 +27,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.files import replace_file
-from keras_vlm.vision.image import decode_batch
+from keras_vlm.data.image_inputs import decode_pictures
+from keras_vlm.vision.backbones import Backbone
 
+LOGGER = logging.getLogger("keras_vlm")
+# Pictures of a shard that is written. Rows of the n-th shard are numbered from n * SHARD_STRIDE.
 SHARD_PICTURES = 256
+SHARD_STRIDE = 2**20
+# What reading a damaged shard may raise; NumPy parses the header as Python.
+DAMAGES = (OSError, EOFError, ValueError, SyntaxError, tokenize.TokenError)
 
 
 class FeatureCache:
@@ -37,10 +48,16 @@ class FeatureCache:
         mirror: whether the features are those of the mirrored pictures.
 
     Raises:
+        TypeError: the encoder is no ``Backbone``.
         ValueError: the encoder is not frozen, so that its features would go stale.
     """
 
     def __init__(self, folder, encoder, *, resize="stretch", mirror=False):
+        if not isinstance(encoder, Backbone):
+            raise TypeError(
+                f"FeatureCache: encoder must be a Backbone, got {type(encoder).__name__}. "
+                "With a network of your own, train without a cache."
+            )
         if not encoder.frozen:
             raise ValueError(
                 "FeatureCache: encoder must be frozen, got one with trainable weights. "
@@ -74,12 +91,14 @@ class FeatureCache:
         self.open()
         digests, waiting = [], {}
         progress = keras.utils.Progbar(len(examples), unit_name="picture") if verbose else None
-        for chunk in examples.dataset().batch(batch_size).as_numpy_iterator():
-            keys = [_digest(picture) for picture in chunk["image_bytes"]]
+        # The pictures alone: captions differ in number and do not batch.
+        pictures = examples.dataset().map(lambda example: example["image_bytes"])
+        for chunk in pictures.batch(batch_size).as_numpy_iterator():
+            keys = [_digest(picture) for picture in chunk]
             # A dict, for a picture that comes twice must have one row.
             waiting.update(
                 (key, picture)
-                for key, picture in zip(keys, chunk["image_bytes"], strict=True)
+                for key, picture in zip(keys, chunk, strict=True)
                 if key not in self._places
             )
             digests.extend(keys)
@@ -89,49 +108,85 @@ class FeatureCache:
                 for key, _ in shard:
                     del waiting[key]
             if progress:
-                progress.update(len(digests))
+                # Standard output is for results.
+                with contextlib.redirect_stdout(sys.stderr):
+                    progress.update(len(digests))
         if waiting:
             self._compute(list(waiting.items()), batch_size)
         return np.array([self._places[key] for key in digests], np.int64)
 
     def open(self):
-        """Maps the shards that are on disk and not yet known."""
+        """Maps the shards that are on disk and not yet known; removes those that are damaged."""
         for keys_path in sorted(self.folder.glob("shard-*.json")):
-            if keys_path.name in self._read or not keys_path.with_suffix(".npy").is_file():
+            if keys_path.name in self._read:
                 continue
-            self._add(keys_path, json.loads(keys_path.read_text(encoding="utf-8")))
+            try:
+                self._add(keys_path)
+            except DAMAGES as error:
+                LOGGER.warning(
+                    "FeatureCache: %s is damaged (%s); its pictures are computed anew.",
+                    keys_path.with_suffix(""),
+                    error,
+                )
+                for path in (keys_path, keys_path.with_suffix(".npy")):
+                    with contextlib.suppress(OSError):
+                        path.unlink()
 
     def gather(self, rows):
         """Returns the features of rows [B] as float16 [B,N,C]; row -1 is not allowed."""
-        return np.stack([self._shards[row // SHARD_PICTURES][row % SHARD_PICTURES] for row in rows])
+        places = [divmod(row, SHARD_STRIDE) for row in rows]
+        return np.stack([self._shards[shard][place] for shard, place in places])
 
-    def _add(self, keys_path, readable_by_key):
-        first = len(self._shards) * SHARD_PICTURES
+    def _add(self, keys_path):
+        """Maps one shard.
+
+        Raises:
+            ValueError: its keys and features do not belong together; other ``DAMAGES`` by readers.
+        """
+        readable_by_key = json.loads(keys_path.read_text(encoding="utf-8"))
+        if not isinstance(readable_by_key, dict):
+            raise ValueError("its keys must be a JSON object")
+        features = np.load(keys_path.with_suffix(".npy"), mmap_mode="r")
+        wanted = (len(readable_by_key), *self.shape)
+        if features.shape != wanted:
+            raise ValueError(f"its features must be {wanted}, got {features.shape}")
+        if features.dtype != np.float16:
+            raise ValueError(f"its features must be float16, got {features.dtype}")
+        first = len(self._shards) * SHARD_STRIDE
         for place, (key, readable) in enumerate(readable_by_key.items()):
             self._places.setdefault(key, first + place if readable else -1)
-        self._shards.append(np.load(keys_path.with_suffix(".npy"), mmap_mode="r"))
+        self._shards.append(features)
         self._read.add(keys_path.name)
 
     def _compute(self, waiting, batch_size):
-        """Encodes pictures and writes one shard."""
+        """Encodes pictures and writes one shard.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         self._check_room(len(waiting))
         readable, features = {}, np.empty((len(waiting), *self.shape), np.float16)
         size = tuple(self.encoder.input_shape[1:3])
         for start in range(0, len(waiting), batch_size):
             part = waiting[start : start + batch_size]
-            pictures = tf.constant([picture for _, picture in part])
-            images, valid = decode_batch(pictures, size, self.resize)
+            images, valid = decode_pictures([picture for _, picture in part], size, self.resize)
             if self.mirror:
                 images = tf.image.flip_left_right(images)
             features[start : start + len(part)] = self.encoder.predict_on_batch(images)
             readable.update(zip([key for key, _ in part], valid.numpy().tolist(), strict=True))
         path = self.folder / f"shard-{uuid.uuid4().hex}.json"
-        with replace_file(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
-            np.save(file, features)
-        # Last, for a shard counts from the moment its keys are there.
-        with replace_file(path) as temporary:
-            temporary.write_text(json.dumps(readable), encoding="utf-8")
-        self._add(path, readable)
+        try:
+            with replace_file(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+                np.save(file, features)
+            # Last, for a shard counts from the moment its keys are there.
+            with replace_file(path) as temporary:
+                temporary.write_text(json.dumps(readable), encoding="utf-8")
+        except OSError as error:
+            raise OSError(
+                f"FeatureCache: {self.folder} cannot take the next {len(waiting)} pictures "
+                f"({error}). Make room and run the same command: the pictures already there stay."
+            ) from error
+        self._add(path)
 
     def _check_room(self, pictures):
         needed = int(np.prod(self.shape)) * 2 * pictures + 2**20

@@ -3,6 +3,7 @@
 Refuses to know what the pictures are for. Dimension letters: B batch, H height, W width.
 """
 
+import functools
 import itertools
 import pathlib
 
@@ -54,6 +55,29 @@ def read_encoded(images, *, batch_size=32):
         yield tf.constant(
             [item if isinstance(item, bytes) else _encode(item).numpy() for item in items]
         )
+
+
+def decode_pictures(pictures, image_size, resize="stretch"):
+    """Decodes a batch outside of any graph: ``vision.image.decode_batch``, compiled once a size.
+
+    Args:
+        pictures: list of encoded pictures, bytes.
+        image_size: ``(H, W)`` in pixels.
+        resize: how pictures are brought to that size, as in ``vision.image``.
+
+    Returns:
+        ``(images [b,H,W,3] float32, valid [b] bool)``.
+    """
+    return _decoder(tuple(image_size), resize)(tf.constant(pictures, tf.string))
+
+
+@functools.cache
+def _decoder(image_size, resize):
+    # Left to run op by op, each batch would build its tf.data pipeline anew: half a second.
+    return tf.function(
+        lambda pictures: decode_batch(pictures, image_size, resize),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
 
 
 def is_single(images):
@@ -130,13 +154,11 @@ def _encode(image):
 def _decode(items, image_size, resize):
     encoded = [i for i, item in enumerate(items) if isinstance(item, bytes)]
     if len(encoded) == len(items):
-        return decode_batch(tf.constant(items), image_size, resize)
+        return decode_pictures(items, image_size, resize)
     images = np.zeros((len(items), *image_size, 3), np.float32)
     valid = np.ones(len(items), bool)
     if encoded:
-        read, readable = decode_batch(
-            tf.constant([items[i] for i in encoded]), image_size, resize
-        )
+        read, readable = decode_pictures([items[i] for i in encoded], image_size, resize)
         images[encoded], valid[encoded] = read, readable
     for i, item in enumerate(items):
         if not isinstance(item, bytes):

@@ -81,6 +81,7 @@ def image_batches(
             lowered = tf.strings.lower(captions, encoding="utf-8")
             mirrored = swap_left_right(lowered, tokenizer.language)
             captions = tf.where(flipped, mirrored, captions)
+            image = tf.where(valid, image, 0.0)
         rows = _choose(tokenizer(captions), tf.shape(captions)[0], captions_per_image, pair)
         rows = tf.where(valid, rows, PAD_ID)
         return _shift({"images": tf.ensure_shape(image, (*image_size, 3))}, rows)
@@ -179,7 +180,7 @@ class _View:
 
 
 def _choose(rows, count, captions_per_image, pair):
-    """Draws K of the first ``count`` token rows [...,T] in random order; pads if there are fewer."""
+    """Draws K of the first ``count`` token rows [...,T] at random; pads if there are fewer."""
     order = tf.random.experimental.stateless_shuffle(tf.range(count), pair)[:captions_per_image]
     chosen = tf.gather(rows, order)
     missing = captions_per_image - tf.shape(chosen)[0]
