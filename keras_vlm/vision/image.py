@@ -7,9 +7,10 @@ Dimension letters: B batch, H height, W width, h and w a picture's own.
 import tensorflow as tf
 
 from keras_vlm.vision.exif import exif_orientation
+from keras_vlm.vision.headers import count_pixels, is_transparent_webp, read_header
 
 RESIZE_MODES = ("stretch", "crop", "pad")
-# 20,000 x 20,000 pixels are 1.2 GB decoded. What is larger counts as unreadable.
+# 0.6 GB decoded. What is larger counts as unreadable.
 MAX_PIXELS = 200_000_000
 
 
@@ -17,8 +18,9 @@ def decode_image(image_bytes):
     """Decodes one picture.
 
     Args:
-        image_bytes: [] string: JPEG (CMYK too), PNG (16 bits too), GIF (its first frame), BMP or
-            WebP. The EXIF orientation of a JPEG is honoured; transparency is dropped.
+        image_bytes: [] string: JPEG (CMYK too), PNG (16 bits too), GIF (its first frame), BMP of
+            8, 24 or 32 bits, or WebP that does not move. The EXIF orientation of a JPEG is
+            honoured; transparency is dropped.
 
     Returns:
         [h,w,3] uint8.
@@ -27,29 +29,21 @@ def decode_image(image_bytes):
         tf.errors.InvalidArgumentError: the bytes are no whole picture, or one of more than
             ``MAX_PIXELS`` pixels, which is refused before it is decoded.
     """
-    check = tf.debugging.assert_less_equal(
-        _pixels(image_bytes), tf.constant(MAX_PIXELS, tf.int64), message="too many pixels"
-    )
-    with tf.control_dependencies([check]):
-        image_bytes = tf.identity(image_bytes)
     is_jpeg = tf.strings.substr(image_bytes, 0, 2) == b"\xff\xd8"
-    # Two branches, for decode_image alone cannot be told the accurate transform.
-    image = tf.cond(
-        is_jpeg,
-        lambda: tf.io.decode_jpeg(image_bytes, 3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(image_bytes, 3, expand_animations=False),
-    )
-    image.set_shape((None, None, 3))
-    image = _apply_bmp_palette(image, image_bytes)
-    orientation = tf.cond(
-        is_jpeg, lambda: exif_orientation(image_bytes), lambda: tf.constant(1, tf.int32)
-    )
-    return orient(image, orientation)
+    image = tf.cond(is_jpeg, lambda: _decode_jpeg(image_bytes), lambda: _decode_other(image_bytes))
+    return tf.ensure_shape(image, (None, None, 3))
 
 
 def orient(image, orientation):
     """Turns an image [h,w,3] as the EXIF orientation 1..8 says; 1 leaves it alone."""
-    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+
+    def transposed():
+        # Not tf.transpose: in a graph it complains, for uint8, of a processor without oneDNN.
+        height, width = tf.shape(image)[0], tf.shape(image)[1]
+        places = tf.range(width)[:, None] + width * tf.range(height)
+        return tf.gather(tf.reshape(image, (-1, 3)), places)
+
+    image = tf.cond(orientation >= 5, transposed, lambda: image)
     mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])
     flipped = tf.reduce_any(orientation == [3, 4, 7, 8])
     image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
@@ -153,9 +147,39 @@ def decode_safely(image_bytes, image_size, mode="stretch"):
     return images[0], valid[0]
 
 
-def _apply_bmp_palette(image, image_bytes):
+def _decode_jpeg(image_bytes):
+    pixels = tf.reduce_prod(tf.io.extract_jpeg_shape(image_bytes, tf.int64)[:2])
+    with tf.control_dependencies([_check_pixels(pixels)]):
+        # decode_image cannot be told the accurate transform.
+        image = tf.io.decode_jpeg(image_bytes, 3, dct_method="INTEGER_ACCURATE")
+    return orient(image, exif_orientation(image_bytes))
+
+
+def _decode_other(image_bytes):
+    header = read_header(image_bytes)
+    pixels = count_pixels(header)
+    known = tf.debugging.assert_positive(pixels, message="no JPEG, PNG, GIF, BMP or WebP")
+
+    def decode(channels):
+        return tf.io.decode_image(image_bytes, channels, expand_animations=False)
+
+    with tf.control_dependencies([known, _check_pixels(pixels)]):
+        # Of other formats decode_image drops the alpha channel itself.
+        image = tf.cond(
+            is_transparent_webp(header), lambda: decode(4)[..., :3], lambda: decode(3)
+        )
+    image.set_shape((None, None, 3))
+    return _apply_bmp_palette(image, header, image_bytes)
+
+
+def _check_pixels(pixels):
+    return tf.debugging.assert_less_equal(
+        pixels, tf.constant(MAX_PIXELS, tf.int64), message="too many pixels"
+    )
+
+
+def _apply_bmp_palette(image, header, image_bytes):
     """Looks up the colours of a BMP of 8 bits, of which TensorFlow returns the indices."""
-    header = tf.strings.substr(image_bytes, 0, 30)
     has_palette = (tf.strings.substr(header, 0, 2) == b"BM") & (
         tf.strings.substr(header, 28, 2) == b"\x08\0"
     )
@@ -165,43 +189,7 @@ def _apply_bmp_palette(image, image_bytes):
         table = tf.strings.substr(image_bytes, 14 + size, 1024)
         table = tf.io.decode_raw(tf.strings.join([table, b"\0" * 1024]), tf.uint8)[:1024]
         # An entry is blue, green, red and nothing.
-        return tf.gather(tf.reshape(table, (256, 4))[:, 2::-1], tf.cast(image[..., 0], tf.int32))
+        table = tf.gather(tf.reshape(table, (256, 4)), [2, 1, 0], axis=1)
+        return tf.gather(table, tf.cast(image[..., 0], tf.int32))
 
     return tf.cond(has_palette, colours, lambda: image)
-
-
-def _pixels(image_bytes):
-    """Returns the number of pixels that the header promises, an int64; 0 where it is unknown."""
-    header = tf.strings.substr(image_bytes, 0, 32)
-    numbers = tf.cast(
-        tf.io.decode_raw(tf.strings.join([header, b"\0" * 32]), tf.uint8)[:32], tf.int64
-    )
-
-    def big(start, size):
-        return tf.reduce_sum(numbers[start : start + size] * [256**i for i in range(size)][::-1])
-
-    def little(start, size):
-        return tf.reduce_sum(numbers[start : start + size] * [256**i for i in range(size)])
-
-    def bmp_height():
-        # A negative number, in two's complement, says that the top row comes first.
-        height = little(22, 4)
-        return tf.minimum(height, 2**32 - height)
-
-    is_png = tf.strings.substr(header, 0, 4) == b"\x89PNG"
-    is_gif = tf.strings.substr(header, 0, 3) == b"GIF"
-    is_bmp = tf.strings.substr(header, 0, 2) == b"BM"
-    return tf.case(
-        [
-            (
-                tf.strings.substr(header, 0, 2) == b"\xff\xd8",
-                lambda: tf.reduce_prod(
-                    tf.io.extract_jpeg_shape(image_bytes, output_type=tf.int64)[:2]
-                ),
-            ),
-            (is_png, lambda: big(16, 4) * big(20, 4)),
-            (is_gif, lambda: little(6, 2) * little(8, 2)),
-            (is_bmp, lambda: little(18, 4) * bmp_height()),
-        ],
-        default=lambda: tf.constant(0, tf.int64),
-    )
