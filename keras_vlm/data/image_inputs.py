@@ -6,6 +6,7 @@ Refuses to know what the pictures are for. Dimension letters: B batch, H height,
 import functools
 import itertools
 import pathlib
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -96,9 +97,11 @@ def _items(images):
             yield from _of_element(element)
     elif hasattr(images, "dataset"):
         yield from _items(images.dataset())
-    else:
+    elif isinstance(images, Iterable) and not isinstance(images, Mapping):
         for image in images:
             yield _one(image)
+    else:
+        yield _one(images)
 
 
 def _of_element(element):
