@@ -16,9 +16,9 @@ RUN = CaptioningRun(
     hidden_dim=384,
     dropout=0.5,
     augment="flip",
-    epochs=12,
+    epochs=20,
     learning_rate=1e-3,
-    average=0.999,
+    average=0.99,
 )
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ RUN = CaptioningRun(
     text="transformer",
     fusion="attention",
     hidden_dim=384,
-    dropout=0.5,
+    dropout=0.4,
     augment="flip",
     epochs=12,
-    learning_rate=1e-3,
-    average=0.999,
+    learning_rate=7e-4,
+    average=0.99,
 )
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm.text import Tokenizer
+from keras_vlm import build_captioner, load_data
+from keras_vlm.fusion import FUSIONS
+from keras_vlm.text import TEXT_DECODERS, Tokenizer
 
 WORDS = ["a", "dog", "cat", "runs", "red", "circle", "left", "right", "of"]
 
@@ -36,3 +38,20 @@ def tiny_encoder(tokens=7, width=5):
 def dense(tensor):
     """A gradient as an array, whether it is sparse or not."""
     return tf.convert_to_tensor(tensor).numpy()
+
+
+def scenes_captioner(text="lstm", fusion="multi_head", language="en", **options):
+    """An untrained captioner of rendered scenes whose captions differ from picture to picture."""
+    keras.utils.set_random_seed(7)
+    examples = load_data("scenes:31", language=language)["train"]
+    decoder = TEXT_DECODERS[text](FUSIONS[fusion](), hidden_dim=24, dropout=0.1)
+    model = build_captioner(
+        "conv_small",
+        text=decoder,
+        tokenizer=Tokenizer.fit(examples, minimum_count=1, max_length=9),
+        image_size=32,
+        **options,
+    )
+    for weight in model.text_decoder.trainable_variables:
+        weight.assign_add(0.2 * keras.random.normal(weight.shape))
+    return model

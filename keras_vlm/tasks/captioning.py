@@ -137,6 +137,7 @@ class Captioner(keras.Model):
         self.decoder = decoder
         self.text_decoder = text_decoder
         self.tokenizer = tokenizer
+        self.objective = None
         self._writer = TextWriter(encoder, text_decoder, tokenizer)
 
     @property
@@ -150,9 +151,29 @@ class Captioner(keras.Model):
             return self.decoder(inputs, training=training)
         return super().call(inputs, training=training, mask=mask)
 
-    def fit(self, x=None, y=None, *, shuffle=False, **kwargs):
-        """As ``keras.Model.fit``; ``batches`` has shuffled already, so that Keras need not."""
-        return super().fit(x, y, shuffle=shuffle, **kwargs)
+    def fit(self, x=None, y=None, *, shuffle=False, objective=None, **kwargs):
+        """As ``keras.Model.fit``, with an objective that may take the loss's place.
+
+        Args:
+            x: what to learn from, usually of ``batches``.
+            y: targets, where ``x`` has none.
+            shuffle: as for ``keras.Model.fit``; ``batches`` has shuffled already.
+            objective: None, or a function ``(captioner, image_features, targets) -> (surrogate,
+                loss)`` such as ``SelfCritical``: a step follows the gradient of the surrogate and
+                reports the loss. It runs without XLA. Validation stays with the compiled loss.
+            **kwargs: as for ``keras.Model.fit``.
+
+        Returns:
+            A ``keras.callbacks.History``.
+        """
+        compiled = self.jit_compile
+        if objective is not None:
+            self.objective, self.jit_compile, self.train_function = objective, False, None
+        try:
+            return super().fit(x, y, shuffle=shuffle, **kwargs)
+        finally:
+            if objective is not None:
+                self.objective, self.jit_compile, self.train_function = None, compiled, None
 
     def train_step(self, data):
         """Takes one step; without XLA, logits are computed for real words only."""
@@ -160,14 +181,18 @@ class Captioner(keras.Model):
         if self.jit_compile or sample_weight is not None:
             return super().train_step(data)
         with tf.GradientTape() as tape:
-            words, logits = self._real_words(inputs, targets, training=True)
-            loss = self.compute_loss(inputs, words, logits, training=True)
+            features = self._features(inputs, training=True)
+            if self.objective is None:
+                words, logits = self._real_words(features, inputs, targets, training=True)
+                surrogate = loss = self.compute_loss(inputs, words, logits, training=True)
+            else:
+                surrogate, loss = self.objective(self, features, targets)
             self._loss_tracker.update_state(loss, sample_weight=tf.shape(targets)[0])
-            scaled_loss = self.optimizer.scale_loss(loss)
+            scaled = self.optimizer.scale_loss(surrogate)
         weights = self.trainable_weights
-        self.optimizer.apply_gradients(
-            zip(tape.gradient(scaled_loss, weights), weights, strict=True)
-        )
+        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
+        if self.objective is not None:
+            return {"loss": self._loss_tracker.result()}
         return self.compute_metrics(inputs, words, logits)
 
     def test_step(self, data):
@@ -175,16 +200,19 @@ class Captioner(keras.Model):
         inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self.jit_compile or sample_weight is not None:
             return super().test_step(data)
-        words, logits = self._real_words(inputs, targets, training=False)
+        features = self._features(inputs, training=False)
+        words, logits = self._real_words(features, inputs, targets, training=False)
         loss = self.compute_loss(inputs, words, logits, training=False)
         self._loss_tracker.update_state(loss, sample_weight=tf.shape(targets)[0])
         return self.compute_metrics(inputs, words, logits)
 
-    def _real_words(self, inputs, targets, training):
+    def _features(self, inputs, training):
+        if "image_features" in inputs:
+            return inputs["image_features"]
+        return self.encoder(inputs["images"], training=training)
+
+    def _real_words(self, features, inputs, targets, training):
         """Returns the targets [M] that are words and their logits [M,V]."""
-        features = inputs.get("image_features")
-        if features is None:
-            features = self.encoder(inputs["images"], training=training)
         real = tf.not_equal(targets, PAD_ID)
         logits = self.text_decoder(
             features, inputs["token_ids"], real_words=real, training=training
@@ -212,7 +240,7 @@ class Captioner(keras.Model):
         """Saves the state of dropout too, so that a resumed run draws what the killed one would."""
         super().save_own_variables(store)
         for i, state in enumerate(self._random_states()):
-            store[f"random_state_{i}"] = state
+            store[f"random_state_{i}"] = state.numpy()
 
     def load_own_variables(self, store):
         """Restores what ``save_own_variables`` saved."""

@@ -1,0 +1,266 @@
+"""The command line: every subcommand does its job, teaches, and fails in one readable line."""
+
+import csv
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import keras
+import pytest
+import tensorflow as tf
+from oracles import scenes_captioner
+
+from keras_vlm import evaluate, list_models, load, load_data
+from keras_vlm.cli.main import COMMANDS, main
+from keras_vlm.training.captioning_run import CaptioningRun
+
+PHOTO = pathlib.Path(__file__).parents[1] / "photos" / "photo.jpg"
+TINY = [
+    "--backbone", "conv_small", "--image-size", "16", "--text", "lstm", "--hidden-dim", "12",
+    "--epochs", "1", "--batch-size", "4", "--minimum-count", "1", "--max-length", "8",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    scenes_captioner().save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A user's folder: rendered pictures, a file of captions, and one that is not a picture."""
+    folder = tmp_path_factory.mktemp("photos")
+    examples = load_data("scenes:30")["train"]
+    with (folder / "captions.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "caption", "split"])
+        elements = examples.dataset().as_numpy_iterator()
+        for i, (element, captions) in enumerate(zip(elements, examples.captions, strict=True)):
+            (folder / f"{i}.png").write_bytes(element["image_bytes"])
+            split = "train" if i < 20 else "val" if i < 25 else "test"
+            rows.writerows([[f"{i}.png", caption, split] for caption in captions])
+        (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")
+        rows.writerow(["broken.jpg", "a red circle", "test"])
+    return folder
+
+
+def run(arguments, capsys):
+    """Returns the exit code, and what was printed on each stream."""
+    code = main([str(argument) for argument in arguments])
+    return (code, *capsys.readouterr())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    printed = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert f"usage: keras-vlm {command}" in printed
+    assert command == "models" or f"example:\n  keras-vlm {command}" in printed
+
+
+def test_the_list_of_commands_names_each(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    for command, summary in COMMANDS.items():
+        assert f"{command} " in printed
+        assert summary[:30] in printed
+    folder = pathlib.Path(sys.modules["keras_vlm.cli.main"].__file__).parent
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "main", "arguments"}
+    assert files == set(COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [[], ["cation"], ["caption"], ["models", "--jsn"]])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: keras-vlm" in capsys.readouterr().err
+
+
+def test_train_flags_are_the_fields_of_a_run(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    printed = capsys.readouterr().out
+    for name in CaptioningRun.__dataclass_fields__:
+        assert name == "data" or f"--{name.replace('_', '-')}" in printed
+
+
+def test_caption(model_path, capsys):
+    code, out, _ = run(["caption", model_path, PHOTO], capsys)
+    [expected] = load(model_path).caption(PHOTO)
+    assert (code, out) == (0, f"{expected}\n")
+
+
+def test_caption_of_several_with_a_broken_one(model_path, photos, capsys):
+    paths = [photos / "0.png", photos / "broken.jpg", photos / "1.png"]
+    code, out, err = run(["caption", model_path, *paths, "--beam-size", 2], capsys)
+    good = load(model_path).caption([paths[0], paths[2]], beam_size=2)
+    assert code == 1
+    assert out == f"{paths[0]}: {good[0]}\n{paths[2]}: {good[1]}\n"
+    assert f"{paths[1]}: cannot be read as a picture" in err
+    code, out, _ = run(["caption", model_path, *paths, "--beam-size", 2, "--json"], capsys)
+    rows = json.loads(out)
+    assert [row["caption"] for row in rows] == [good[0], "", good[1]]
+    assert [row["image"] for row in rows] == [str(path) for path in paths]
+    assert rows[1]["score"] is None
+
+
+def test_caption_draws_attention(model_path, tmp_path, capsys):
+    picture = tmp_path / "attention.png"
+    code, _, err = run(["caption", model_path, PHOTO, "--attention", picture], capsys)
+    assert code == 0
+    assert str(picture) in err
+    assert tf.io.decode_png(picture.read_bytes()).shape[0] > 100
+
+
+def test_evaluate(model_path, photos, tmp_path, capsys):
+    report = tmp_path / "scores.json"
+    arguments = ["evaluate", model_path, f"folder:{photos}", "--split", "test", "--json", report]
+    code, out, _ = run(arguments, capsys)
+    expected = evaluate(load(model_path), load_data(f"folder:{photos}")["test"], verbose=0)
+    found = json.loads(report.read_text())
+    assert code == 0
+    assert found["scores"] == pytest.approx(expected.scores)
+    assert list(found["scores"]) == [
+        "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D",
+    ]  # fmt: skip
+    assert found["signature"] == expected.signature
+    assert found["predictions"] == expected.predictions
+    assert {frozenset(row) for row in found["predictions"]} == {
+        frozenset({"image_id", "caption", "score"})
+    }
+    assert f"{expected.scores['CIDEr-D']:.4f}" in out
+    assert expected.signature in out
+
+
+def test_export_then_caption_and_evaluate_the_saved_model(model_path, photos, tmp_path, capsys):
+    folder = tmp_path / "served" / "1"
+    code, out, _ = run(["export", model_path, folder, "--beam-size", 2], capsys)
+    assert code == 0
+    assert "serving_default" in out
+    code, out, _ = run(["caption", folder, PHOTO, "--beam-size", 2], capsys)
+    assert (code, out) == (0, load(model_path).caption(PHOTO, beam_size=2)[0] + "\n")
+    scored = {}
+    for name, model in (("served", folder), ("python", model_path)):
+        report = tmp_path / f"{name}.json"
+        run(
+            ["evaluate", model, f"folder:{photos}", "--split", "test", "--beam-size", 2,
+             "--json", report],
+            capsys,
+        )  # fmt: skip
+        scored[name] = json.loads(report.read_text())
+    assert scored["served"]["scores"] == scored["python"]["scores"]
+    code, _, err = run(["export", model_path, folder], capsys)
+    assert code == 1
+    assert f"{folder} exists and is not empty" in err
+
+
+def test_train_resume_and_refuse(photos, tmp_path, capsys):
+    out_folder = tmp_path / "run"
+    arguments = ["train", f"folder:{photos}", "--out", out_folder, *TINY]
+    code, out, _ = run([*arguments, "--json"], capsys)
+    summary = json.loads(out)
+    assert code == 0
+    assert summary["model"] == str(out_folder / "model.keras")
+    assert summary["best"]["epoch"] == 0
+    assert {path.name for path in out_folder.iterdir()} >= {
+        "model.keras", "scores.json", "log.csv", "curves.png", "run.json",
+    }  # fmt: skip
+    before = (out_folder / "model.keras").read_bytes()
+    code, out, _ = run(arguments, capsys)
+    assert code == 0
+    assert f"keras-vlm evaluate {out_folder / 'model.keras'}" in out
+    assert (out_folder / "model.keras").read_bytes() == before
+    code, _, err = run([*arguments, "--hidden-dim", 13], capsys)
+    assert code == 1
+    assert "holds a run with other options: hidden_dim was 12, now 13" in err
+
+
+def test_models(capsys):
+    code, out, _ = run(["models"], capsys)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1 : 1 + len(list_models())]] == [
+        model["name"] for model in list_models()
+    ]
+    code, out, _ = run(["models", "--json"], capsys)
+    assert json.loads(out) == list_models()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["caption", "captioner-lite0-lstm-flickr8", PHOTO], "Did you mean 'captioner-lite0-lstm"),
+        (["caption", "MODEL", "no/such.jpg"], "such.jpg: no such picture. Check the path."),
+        (["evaluate", "MODEL", "flickr8k:no/such"], "no/such"),
+        (["evaluate", "MODEL", "scenes:7", "--split", "tset"], "Did you mean 'test'?"),
+        (["evaluate", "MODEL", "scnes"], "Did you mean 'scenes'?"),
+        (["train", "scenes:9", "--out", "OUT", "--text", "lstmm"], "Did you mean 'lstm'?"),
+        (["train", "scenes:9", "--out", "OUT", "--augment", "flipp"], "Did you mean 'flip'?"),
+        (["train", "scenes:9", "--out", "OUT", "--resize", "corp"], "Did you mean 'crop'?"),
+        (["train", "scenes:9", "--out", "OUT", "--optimizer", "adm"], "Did you mean 'adam'?"),
+        (["train", "scenes:9", "--out", "OUT", "--epochs", "0"], "epochs must be"),
+        (["train", "scenes:9", "--out", "OUT", "--batch-size", "0"], "batch_size must be"),
+        (["train", "folder:EMPTY", "--out", "OUT"], "the folder EMPTY is empty"),
+        (["export", "OUT", "DIR"], "neither a file nor a published model"),
+    ],
+)
+def test_bad_input_is_one_readable_line(arguments, message, model_path, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    places = {"MODEL": model_path, "OUT": tmp_path / "out", "DIR": tmp_path / "served"}
+    empty = str(tmp_path / "empty")
+    typed = [str(places.get(word, word)).replace("EMPTY", empty) for word in arguments]
+    if typed[0] == "train":
+        typed += ["--backbone", "conv_small", "--image-size", "16"]
+    code, out, err = run(typed, capsys)
+    assert code == 1
+    lines = [line for line in err.splitlines() if line.startswith(f"keras-vlm {typed[0]}: ")]
+    assert len(lines) == 1, err
+    assert message.replace("EMPTY", empty) in lines[0]
+    assert "Traceback" not in err
+    assert not (tmp_path / "served").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(FileNotFoundError, match="neither a file nor a published model"):
+        main(["--debug", "caption", str(tmp_path / "none"), str(PHOTO)])
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, model_path, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_vlm.zoo.load", interrupt)
+    code, _, err = run(["caption", model_path, PHOTO], capsys)
+    assert (code, err) == (130, "keras-vlm: interrupted.\n")
+
+
+def test_the_installed_command():
+    command = shutil.which("keras-vlm", path=pathlib.Path(sys.executable).parent)
+    done = subprocess.run([command, "models", "--json"], capture_output=True, check=True)
+    assert json.loads(done.stdout) == list_models()
+
+
+def test_a_damaged_model_file(tmp_path, model_path, capsys):
+    damaged = tmp_path / "model.keras"
+    data = pathlib.Path(model_path).read_bytes()
+    for content in (b"", b"words", data[: len(data) // 2]):
+        damaged.write_bytes(content)
+        code, _, err = run(["caption", damaged, PHOTO], capsys)
+        assert code == 1
+        assert f"keras-vlm caption: {damaged}: cannot be read as a .keras file" in err
+
+
+def test_a_keras_model_that_is_no_captioner(tmp_path, capsys):
+    path = tmp_path / "other.keras"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
+    code, _, err = run(["caption", path, PHOTO], capsys)
+    assert code == 1
+    assert f"{path}" in err
+    assert "Sequential" in err

@@ -1,0 +1,111 @@
+"""The published models: they load, are small, and say again what their cards say they said."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from oracles import scenes_captioner
+
+from keras_vlm import Backbone, DataError, Tokenizer, build_captioner, list_models, load
+from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH
+from keras_vlm.zoo import save_compact
+
+PHOTO = pathlib.Path(__file__).parent / "photos" / "photo.jpg"
+ROOT = pathlib.Path(__file__).parents[1]
+FOLDERS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/config.json"))
+BUDGET_MB, BUDGET_OF_ALL_MB = 25, 120
+
+
+def test_the_list_is_the_folders():
+    assert [model["name"] for model in list_models()] == [folder.name for folder in FOLDERS]
+    assert {"captioner-lite0-lstm-flickr8k", "captioner-lite0-transformer-flickr8k"} <= {
+        folder.name for folder in FOLDERS
+    }
+
+
+@pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: folder.name)
+def published(request):
+    return request.param, load(request.param.name)
+
+
+def test_is_small(published):
+    folder, _ = published
+    size = {path: sum(p.stat().st_size for p in path.iterdir()) / 1e6 for path in FOLDERS}
+    assert size[folder] <= BUDGET_MB
+    assert sum(size.values()) <= BUDGET_OF_ALL_MB
+    with np.load(folder / "weights.npz") as stored:
+        assert {array.dtype for array in stored.values() if array.dtype.kind == "f"} == {
+            np.dtype("float16")
+        }
+    # The frozen backbone is in the package once.
+    assert WEIGHTS_PATH.stat().st_size < 10e6
+
+
+def test_card_and_scores_belong_together(published):
+    folder, _ = published
+    card = (folder / "card.md").read_text(encoding="utf-8")
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    assert folder.name in card
+    assert scores["signature"] in card
+    for name, score in scores["scores"].items():
+        assert f"{score:.3f}" in card, name
+    for part in ("python recipes/", "research", "Flickr8k", "keras-vlm evaluate"):
+        assert part in card
+
+
+def test_captions_a_photo(published):
+    _, model = published
+    [[(text, score)]] = model.caption(PHOTO, with_scores=True)
+    assert len(text.split()) >= 3
+    assert -5 < score < 0
+    # Cameras and men are all over Flickr8k; a model that does not see would rather say "dog".
+    assert {"man", "person", "camera"} & set(text.split()), text
+
+
+def test_goes_on_learning_after_compile(published):
+    _, model = published
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ids = model.tokenizer(["a man takes a picture"]).numpy()[:, None]
+    images = np.zeros((1, *model.image_size, 3), np.float32)
+    loss = model.train_on_batch({"images": images, "token_ids": ids[..., :-1]}, ids[..., 1:])
+    assert np.isfinite(loss)
+
+
+def test_compact_form_keeps_the_model_to_float16(tmp_path):
+    model = scenes_captioner()
+    save_compact(model, tmp_path / "mine")
+    again = load(tmp_path / "mine")
+    for ours, theirs in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy().astype(np.float16), theirs.numpy())
+    assert again.tokenizer.get_config() == model.tokenizer.get_config()
+    with pytest.raises(FileExistsError, match="exists and is not empty"):
+        save_compact(model, tmp_path / "mine")
+    save_compact(model, tmp_path / "mine", overwrite=True)
+
+
+def test_a_fine_tuned_backbone_is_stored(tmp_path):
+    encoder = Backbone("efficientnet_lite0", image_size=64, trainable_from="head")
+    kernel = encoder.network.get_layer("head").kernel
+    kernel.assign_add(0.5 * keras.random.normal(kernel.shape))
+    model = build_captioner(encoder, tokenizer=Tokenizer(["a"], max_length=5), text="lstm")
+    save_compact(model, tmp_path / "mine")
+    found = load(tmp_path / "mine").encoder.network.get_layer("head").kernel
+    np.testing.assert_allclose(found, kernel, atol=2e-3)
+
+
+def test_unknown_name_and_damaged_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Did you mean 'captioner-lite0-lstm-flickr8k'"):
+        load("captioner-lite0-lstm-flickr9k")
+    save_compact(scenes_captioner(), tmp_path / "mine")
+    weights = tmp_path / "mine" / "weights.npz"
+    data = weights.read_bytes()
+    for content in (data[: len(data) // 2], b"", b"words"):
+        weights.write_bytes(content)
+        with pytest.raises(DataError, match=r"mine: cannot be read as a published model"):
+            load(tmp_path / "mine")
+    weights.write_bytes(data)
+    (tmp_path / "mine" / "config.json").write_text("{")
+    with pytest.raises(DataError, match=r"mine: cannot be read as a published model"):
+        load(tmp_path / "mine")

@@ -1,0 +1,124 @@
+"""Self-critical training: the gradient is the policy gradient, and the reward rises."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from oracles import scenes_captioner
+
+from keras_vlm import load_data
+from keras_vlm.metrics.cider_reward import CiderReward
+from keras_vlm.training.self_critical import SelfCritical
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return load_data("scenes:31")["train"]
+
+
+def test_the_reward_rises(examples):
+    model = scenes_captioner()
+    batches = model.batches(examples, 31, shuffle=False, captions_per_image=3)
+    model.compile(keras.optimizers.Adam(1e-2), model.loss)
+    objective = SelfCritical(examples, model.tokenizer)
+    history = model.fit(batches, epochs=30, verbose=0, objective=objective).history["loss"]
+    assert np.mean(history[-5:]) < np.mean(history[:5]) - 0.1
+    assert all(-10 <= loss <= 0 for loss in history)
+
+
+def test_same_seed_same_weights(examples):
+    trained = []
+    for seed in (0, 0, 1):
+        model = scenes_captioner()
+        batches = model.batches(examples, 31, shuffle=False)
+        model.compile(keras.optimizers.SGD(0.1), model.loss)
+        keras.utils.set_random_seed(5)
+        objective = SelfCritical(examples, model.tokenizer, seed=seed)
+        model.fit(batches, epochs=2, verbose=0, objective=objective)
+        trained.append(np.concatenate([w.ravel() for w in model.text_decoder.get_weights()]))
+    np.testing.assert_array_equal(trained[0], trained[1])
+    assert (trained[0] != trained[2]).any()
+
+
+def test_afterwards_fit_is_as_before(examples):
+    model = scenes_captioner()
+    batches = model.batches(examples, 31, shuffle=False)
+    model.fit(batches, verbose=0, objective=SelfCritical(examples, model.tokenizer))
+    assert model.objective is None
+    assert model.fit(batches, verbose=0).history["loss"][0] > 0
+
+
+class Bandit(keras.layers.Layer):
+    """A text decoder that knows one distribution for each position, whatever the picture."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = self.add_weight(
+            shape=logits.shape, initializer=lambda *_, **__: tf.constant(logits)
+        )
+
+    def read(self, image_features, memory_mask=None, training=None):
+        return {}
+
+    def start(self, memory, rows_per_picture, max_length):
+        return tf.zeros([rows_per_picture], tf.int32)
+
+    def step(self, token_ids, state, memory):
+        return tf.nn.log_softmax(tf.gather(self.logits, state)), state + 1
+
+    def call(self, image_features, token_ids, real_words=None, training=None):
+        every = tf.broadcast_to(self.logits, (*token_ids.shape, self.logits.shape[-1]))
+        return tf.boolean_mask(every, real_words)
+
+
+def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
+    """On a model of two positions the expectation over all sentences can be written down."""
+    tokenizer = scenes_captioner().tokenizer
+    words = tokenizer.vocabulary_size
+    length, allowed = tokenizer.max_length - 1, [3, 4, 5]
+    logits = np.full((length, words), -30.0, np.float32)
+    logits[0, allowed] = [0.3, -0.2, 0.5]
+    logits[1, allowed] = [0.1, 0.4, -0.6]
+    # From the third position on every sentence ends.
+    logits[2:, 3] = 30
+    targets = np.zeros((1, 2, length), np.int32)
+    targets[0, :, :3] = [[4, 5, 3], [5, 3, 0]]
+    decoder = Bandit(logits)
+    objective = SelfCritical(examples, tokenizer, num_samples=2000)
+    # Frequencies of a collection in which no word is in all documents.
+    objective._reward = CiderReward(np.concatenate([targets, targets[:, ::-1] + 4]), words + 4)
+
+    class Model:
+        text_decoder = decoder
+
+        class optimizer:  # noqa: N801
+            iterations = tf.constant(7)
+
+    with tf.GradientTape() as tape:
+        surrogate, loss = objective(Model, tf.zeros((1, 1, 1)), tf.constant(targets))
+    found = tf.convert_to_tensor(tape.gradient(surrogate, decoder.logits.value)).numpy()
+
+    with tf.GradientTape() as tape:
+        log_probs = tf.nn.log_softmax(decoder.logits.value)
+        expected = mean_length = 0.0
+        for first, second in itertools.product(allowed, allowed):
+            sentence = np.zeros((1, 1, length), np.int32)
+            sentence[0, 0, :3] = [first, 3 if first == 3 else second, 3]
+            sentence[0, 0, 1 if first == 3 else 2 if second == 3 else 3 :] = 0
+            probability = tf.exp(log_probs[0, first] + log_probs[1, second])
+            reward = float(objective._reward(sentence, targets)[0, 0])
+            expected += probability * reward
+            mean_length += float(probability) * np.count_nonzero(sentence)
+    # The surrogate is a mean over words, the expectation one over sentences.
+    gradient = -tape.gradient(expected, decoder.logits.value).numpy() / mean_length
+    assert float(loss) == pytest.approx(-float(expected), rel=0.1)
+    np.testing.assert_allclose(found[:2, allowed], gradient[:2, allowed], atol=0.02)
+    assert np.abs(gradient[:2, allowed]).max() > 0.1
+
+
+@pytest.mark.parametrize(("option", "value"), [("num_samples", 1), ("seed", -1)])
+def test_wrong_options(examples, option, value):
+    with pytest.raises(ValueError, match=f"SelfCritical: {option} must be .*got {value}"):
+        SelfCritical(examples, scenes_captioner().tokenizer, **{option: value})
