@@ -1,0 +1,205 @@
+"""Evaluation: the scores are those of the captions that the model writes by itself."""
+
+import json
+import math
+
+import keras
+import pytest
+
+from keras_vlm.data import load_data
+from keras_vlm.data.sources import BytesExamples
+from keras_vlm.decoding import (
+    BeamSearch,
+    DiverseBeamSearch,
+    GreedySearch,
+    NoRepeatNgram,
+    Sampling,
+)
+from keras_vlm.fusion import FUSIONS
+from keras_vlm.metrics import score_captions
+from keras_vlm.tasks.captioning import build_captioner
+from keras_vlm.text import LSTMDecoder, Tokenizer
+from keras_vlm.training.evaluate import describe, evaluate
+
+
+class Parrot:
+    """Says what it was told, for each picture a list of ``(text, score)``."""
+
+    def __init__(self, captions):
+        self.captions = captions
+        self.options = None
+
+    def caption(self, examples, **options):
+        self.options = options
+        return self.captions
+
+
+def make_examples(references, language="en"):
+    count = len(references)
+    names = [f"picture-{i}" for i in range(count)]
+    return BytesExamples("mine", "val", language, names, references, [b""] * count)
+
+
+REFERENCES = [
+    ["A dog runs on the grass.", "the dog, running"],
+    ["Two men!", "two old men", "men at a table"],
+    ["a red bike"],
+]
+CAPTIONS = ["a dog runs", "two men", "a dog runs"]
+
+
+@pytest.fixture(scope="module")
+def captioner():
+    keras.utils.set_random_seed(0)
+    tokenizer = Tokenizer.fit(load_data("scenes:20")["train"], minimum_count=1, max_length=11)
+    return build_captioner(
+        "conv_small",
+        image_size=16,
+        tokenizer=tokenizer,
+        text=LSTMDecoder(FUSIONS["attention"](), hidden_dim=12),
+    )
+
+
+@pytest.mark.parametrize("strategy", [None, Sampling(2, seed=5)])
+def test_the_scores_are_those_of_the_captions_the_model_writes(captioner, strategy):
+    examples = load_data("scenes:20")["test"]
+    found = evaluate(captioner, examples, beam_size=2, strategy=strategy, batch_size=2, verbose=0)
+    chosen = strategy or BeamSearch(2)
+    written = [
+        texts[0]
+        for texts in captioner.caption(examples, strategy=chosen, batch_size=2, with_scores=True)
+    ]
+    assert [entry["caption"] for entry in found.predictions] == [text for text, _ in written]
+    assert [entry["score"] for entry in found.predictions] == [score for _, score in written]
+    assert [entry["image_id"] for entry in found.predictions] == examples.image_ids
+    assert found.scores == score_captions(examples.captions, [text for text, _ in written]).scores
+
+
+def test_options_reach_the_search_and_the_best_text_is_scored():
+    parrot = Parrot([[(text, -0.5), ("something else", -0.7)] for text in CAPTIONS])
+    found = evaluate(parrot, make_examples(REFERENCES), beam_size=5, batch_size=7, verbose=0)
+    assert parrot.options == {
+        "strategy": BeamSearch(5),
+        "batch_size": 7,
+        "with_scores": True,
+        "verbose": 0,
+    }
+    expected = score_captions(REFERENCES, CAPTIONS)
+    assert found.scores == expected.scores
+    assert set(found.scores) == {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"}
+    assert found.diversity == {"distinct": 2 / 3, "vocabulary": 5, "mean_length": 8 / 3}
+
+
+def test_the_signature_says_how_the_scores_were_made():
+    parrot = Parrot([[(text, -0.5)] for text in CAPTIONS])
+    found = evaluate(parrot, make_examples(REFERENCES), beam_size=5, verbose=0)
+    fields = dict(field.split(":", 1) for field in found.signature.split("|"))
+    version = fields.pop("keras_vlm")
+    assert version[0].isdigit()
+    assert fields == {
+        "tokenizer": "ptb",
+        "brevity_penalty": "yes",
+        "references": "1-3",
+        "split": "mine:val",
+        "n": "3",
+        "decoding": "BeamSearch(beam_size=5)",
+    }
+
+
+def test_chinese_is_scored_by_characters():
+    references = [["一只狗在跑。", "狗跑"], ["红色的车"]]
+    captions = ["一只 狗", "红车"]
+    parrot = Parrot([[(text, -0.5)] for text in captions])
+    found = evaluate(
+        parrot,
+        make_examples(references, "zh"),
+        training_examples=make_examples([["红 车。"], ["狗"]], "zh"),
+        verbose=0,
+    )
+    spaced = [[" ".join("一只狗在跑"), "狗 跑"], [" ".join("红色的车")]]
+    by_hand = score_captions(spaced, ["一 只 狗", "红 车"], tokenizer="whitespace")
+    assert found.scores == by_hand.scores
+    assert "tokenizer:characters" in found.signature
+    assert found.diversity == {
+        "distinct": 1.0,
+        "vocabulary": 5,
+        "mean_length": 2.5,
+        "novel": 0.5,
+    }
+
+
+def test_novel_captions_are_those_that_the_training_split_has_not():
+    parrot = Parrot([[(text, -0.5)] for text in CAPTIONS])
+    training = make_examples([["A dog, runs!", "two men on a bike"], ["Two women."]])
+    found = evaluate(parrot, make_examples(REFERENCES), training_examples=training, verbose=0)
+    # Word for word, but for capitals and punctuation, "a dog runs" is there, "two men" is not.
+    assert found.diversity["novel"] == 1 / 3
+    found = evaluate(parrot, make_examples(REFERENCES), verbose=0)
+    assert "novel" not in found.diversity
+
+
+def test_an_unreadable_picture_has_no_score_and_counts(captioner, tmp_path):
+    whole = load_data("scenes:20")["test"]
+    pictures = [example["image_bytes"] for example in whole.dataset().as_numpy_iterator()]
+    pictures[1] = b"no picture"
+    damaged = BytesExamples("scenes", "test", "en", whole.image_ids, whole.captions, pictures)
+    found = evaluate(captioner, damaged, beam_size=1, verbose=0)
+    assert found.predictions[1] == {"image_id": "test-1", "caption": "", "score": None}
+    written = captioner.caption(whole, beam_size=1)
+    written[1] = ""
+    assert [entry["caption"] for entry in found.predictions] == written
+    assert found.scores == score_captions(whole.captions, written).scores
+    # JSON knows no infinity.
+    found.save(tmp_path / "scores.json")
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    text = (tmp_path / "scores.json").read_text(encoding="utf-8")
+    saved = json.loads(text, parse_constant=refuse)
+    assert saved == {
+        "scores": found.scores,
+        "diversity": found.diversity,
+        "signature": found.signature,
+        "predictions": found.predictions,
+    }
+    assert all(math.isfinite(entry["score"]) for entry in saved["predictions"] if entry["caption"])
+
+
+@pytest.mark.parametrize("references", [[[], []], [["a dog"], []]])
+def test_a_split_without_captions_cannot_be_scored(references):
+    parrot = Parrot([[("a dog", -0.5)]] * 2)
+    with pytest.raises(ValueError, match="references"):
+        evaluate(parrot, make_examples(references), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "text"),
+    [
+        (BeamSearch(3), "BeamSearch(beam_size=3)"),
+        (BeamSearch(1, length_penalty=1.0), "BeamSearch(beam_size=1)"),
+        (
+            BeamSearch(5, length_penalty=0.7, num_return=2),
+            "BeamSearch(beam_size=5, length_penalty=0.7, num_return=2)",
+        ),
+        (BeamSearch(2, constraints=()), "BeamSearch(beam_size=2, constraints=())"),
+        (
+            BeamSearch(2, constraints=(NoRepeatNgram(3),)),
+            "BeamSearch(beam_size=2, constraints=(NoRepeatNgram(size=3),))",
+        ),
+        (GreedySearch(), "GreedySearch()"),
+        (Sampling(2, top_p=0.9, seed=7), "Sampling(num_samples=2, top_p=0.9, seed=7)"),
+        (
+            DiverseBeamSearch(6, num_groups=3),
+            "DiverseBeamSearch(beam_size=6, num_groups=3)",
+        ),
+    ],
+)
+def test_a_search_is_described_by_what_is_unusual(strategy, text):
+    assert describe(strategy) == text
+
+
+def test_words_are_counted_as_the_scorer_splits_them():
+    parrot = Parrot([[("A man 's dog.", -0.5)], [("a man's dog", -0.5)], [("", -0.5)]])
+    found = evaluate(parrot, make_examples(REFERENCES), verbose=0)
+    assert found.diversity == {"distinct": 2 / 3, "vocabulary": 4, "mean_length": 8 / 3}
