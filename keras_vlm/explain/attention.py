@@ -108,7 +108,7 @@ def plot_attention(found, path, *, words_shown=7):
         height, width = item.image.shape[:2]
         picture = np.clip(item.image / 255, 0, 1)
         axes[0].imshow(picture)
-        sharpness = item.weights.reshape(len(item.words), -1).max(axis=1)
+        sharpness = item.weights.max(axis=(1, 2))
         chosen = np.sort(np.argsort(-sharpness)[:words_shown])
         for axis, place in zip(axes[1:], chosen, strict=False):
             axis.imshow(picture)
