@@ -159,8 +159,8 @@ class Captioner(keras.Model):
             y: targets, where ``x`` has none.
             shuffle: as for ``keras.Model.fit``; ``batches`` has shuffled already.
             objective: None, or a function ``(captioner, image_features, targets) -> (surrogate,
-                loss)`` such as ``SelfCritical``: a step follows the gradient of the surrogate and
-                reports the loss. It runs without XLA. Validation stays with the compiled loss.
+                reward)`` such as ``SelfCritical``: a step follows the gradient of the surrogate and
+                reports the reward. It runs without XLA. Validation stays with the loss.
             **kwargs: as for ``keras.Model.fit``.
 
         Returns:
@@ -184,15 +184,15 @@ class Captioner(keras.Model):
             features = self._features(inputs, training=True)
             if self.objective is None:
                 words, logits = self._real_words(features, inputs, targets, training=True)
-                surrogate = loss = self.compute_loss(inputs, words, logits, training=True)
+                loss = reported = self.compute_loss(inputs, words, logits, training=True)
             else:
-                surrogate, loss = self.objective(self, features, targets)
-            self._loss_tracker.update_state(loss, sample_weight=tf.shape(targets)[0])
-            scaled = self.optimizer.scale_loss(surrogate)
+                loss, reported = self.objective(self, features, targets)
+            scaled = self.optimizer.scale_loss(loss)
+        self._loss_tracker.update_state(reported, sample_weight=tf.shape(targets)[0])
         weights = self.trainable_weights
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         if self.objective is not None:
-            return {"loss": self._loss_tracker.result()}
+            return {"reward": self._loss_tracker.result()}
         return self.compute_metrics(inputs, words, logits)
 
     def test_step(self, data):

@@ -23,8 +23,7 @@ class SelfCritical:
     """What a captioner minimises in place of cross-entropy: minus the expected CIDEr-D.
 
     Each sample's reward is compared with the mean of the other samples of its picture; words of
-    samples that are better become more likely. ``loss`` in the progress bar is minus the mean
-    reward.
+    samples that are better become more likely.
 
     Args:
         examples: the training split, for the document frequencies.
@@ -65,8 +64,8 @@ class SelfCritical:
             targets: [B,K,T] int32, the references.
 
         Returns:
-            ``(surrogate, loss)``: a scalar whose gradient is that of the loss, and the loss, minus
-            the mean reward.
+            ``(surrogate, reward)``: a scalar whose gradient is that of minus the expected reward, a
+            word, and the mean reward.
         """
         step = tf.cast(tf.convert_to_tensor(captioner.optimizer.iterations), tf.int32)
         sampling = Sampling(self.num_samples, seed=tf.stack([self.seed, step]))
@@ -84,4 +83,4 @@ class SelfCritical:
         words = tf.boolean_mask(samples, real)
         losses = smoothed_cross_entropy(tf.cast(logits, tf.float32), words, 0.0)
         worth = tf.boolean_mask(tf.broadcast_to(advantages[..., None], tf.shape(real)), real)
-        return tf.reduce_mean(losses * worth), -tf.reduce_mean(rewards)
+        return tf.reduce_mean(losses * worth), tf.reduce_mean(rewards)

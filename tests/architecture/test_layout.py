@@ -19,7 +19,7 @@ def readme_map():
     """The lines of the README's map as (indent, name, text)."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = text.partition("## Where things are")[2].partition("```")[2].partition("```")[0]
-    found = re.findall(r"^( *)(\S+)\s+(.*)$", block, re.MULTILINE)
+    found = re.findall(r"^( *)(\S+) *(.*)$", block, re.MULTILINE)
     return [(len(indent), name, text) for indent, name, text in found]
 
 

@@ -23,9 +23,10 @@ def test_the_reward_rises(examples):
     batches = model.batches(examples, 31, shuffle=False, captions_per_image=3)
     model.compile(keras.optimizers.Adam(1e-2), model.loss)
     objective = SelfCritical(examples, model.tokenizer)
-    history = model.fit(batches, epochs=30, verbose=0, objective=objective).history["loss"]
-    assert np.mean(history[-5:]) < np.mean(history[:5]) - 0.1
-    assert all(-10 <= loss <= 0 for loss in history)
+    history = model.fit(batches, epochs=30, verbose=0, objective=objective)
+    rewards = history.history["reward"]
+    assert np.mean(rewards[-5:]) > np.mean(rewards[:5]) + 0.1
+    assert all(0 <= reward <= 10 for reward in rewards)
 
 
 def test_same_seed_same_weights(examples):
@@ -97,7 +98,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
             iterations = tf.constant(7)
 
     with tf.GradientTape() as tape:
-        surrogate, loss = objective(Model, tf.zeros((1, 1, 1)), tf.constant(targets))
+        surrogate, reward = objective(Model, tf.zeros((1, 1, 1)), tf.constant(targets))
     found = tf.convert_to_tensor(tape.gradient(surrogate, decoder.logits.value)).numpy()
 
     with tf.GradientTape() as tape:
@@ -108,12 +109,12 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
             sentence[0, 0, :3] = [first, 3 if first == 3 else second, 3]
             sentence[0, 0, 1 if first == 3 else 2 if second == 3 else 3 :] = 0
             probability = tf.exp(log_probs[0, first] + log_probs[1, second])
-            reward = float(objective._reward(sentence, targets)[0, 0])
-            expected += probability * reward
+            earned = float(objective._reward(sentence, targets)[0, 0])
+            expected += probability * earned
             mean_length += float(probability) * np.count_nonzero(sentence)
     # The surrogate is a mean over words, the expectation one over sentences.
     gradient = -tape.gradient(expected, decoder.logits.value).numpy() / mean_length
-    assert float(loss) == pytest.approx(-float(expected), rel=0.1)
+    assert float(reward) == pytest.approx(float(expected), rel=0.1)
     np.testing.assert_allclose(found[:2, allowed], gradient[:2, allowed], atol=0.02)
     assert np.abs(gradient[:2, allowed]).max() > 0.1
 
