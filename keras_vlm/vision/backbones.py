@@ -6,6 +6,8 @@ N = h*w picture tokens, C their width.
 
 import dataclasses
 import hashlib
+import numbers
+import pathlib
 from collections.abc import Callable
 
 import keras
@@ -135,7 +137,8 @@ class Backbone(keras.Model):
     Args:
         architecture: a name in ``BACKBONES``.
         image_size: side in pixels, or ``(H, W)``.
-        weights: ``"imagenet"``, None for random ones, or a file of weights.
+        weights: ``"imagenet"``, None for random ones, or a file that ``network.save_weights``
+            of such a backbone wrote.
         trainable_from: None to freeze everything; ``"all"``; or the name of the layer from which
             on the network learns.
         resize: how pictures of another size are brought to ``image_size``: ``"stretch"`` ignores
@@ -168,8 +171,8 @@ class Backbone(keras.Model):
         check_choice(where, "resize", resize, RESIZE_MODES)
         check_choice(where, "architecture", architecture, BACKBONES)
         row = BACKBONES[architecture]
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        if len(size) != 2 or min(size) < row.minimum_size:
+        size = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+        if len(size) != 2 or not all(_is_side(side, row.minimum_size) for side in size):
             raise ValueError(
                 f"{where}: image_size must be at least {row.minimum_size} pixels a side for "
                 f"{architecture}, got {image_size!r}."
@@ -261,15 +264,21 @@ def resolve_backbone(backbone, image_size, dtype=None):
         raise ValueError(
             f"backbone must give [B,h,w,C] or [B,N,C], got the shape {tuple(output.shape)}."
         )
-    return keras.Model(backbone.inputs, output, name="encoder")
+    # Not the list of inputs: a model made of a list warns when it is called with images alone.
+    return keras.Model(backbone.inputs[0], output, name="encoder")
+
+
+def _is_side(side, minimum):
+    """Whether a side of a picture is a whole number of pixels, and not too small."""
+    return isinstance(side, numbers.Integral) and side >= minimum
 
 
 def _make_network(architecture, size, weights, dtype):
     """Makes the network without its classifier, with its weights.
 
     Raises:
-        OSError: the weights cannot be downloaded.
-        ValueError: the weights do not exist, or do not fit.
+        OSError: the weights cannot be downloaded, or the file does not exist.
+        ValueError: there are no such weights, or they do not fit.
     """
     make = BACKBONES[architecture].make
     shape = (*size, 3)
@@ -298,8 +307,29 @@ def _make_network(architecture, size, weights, dtype):
         finally:
             keras.config.set_dtype_policy(before)
     if weights not in (None, "imagenet"):
-        network.load_weights(weights)
+        _load_file(network, weights)
     return network
+
+
+def _load_file(network, path):
+    """Loads the weights that a network of the same architecture saved.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is of another kind, or of another architecture.
+    """
+    if not pathlib.Path(path).exists():
+        raise FileNotFoundError(
+            f"Backbone: weights must be 'imagenet', None or a file, got {str(path)!r}, which does "
+            "not exist."
+        )
+    try:
+        network.load_weights(path)
+    except ValueError as error:
+        raise ValueError(
+            f"Backbone: weights must be a file that network.save_weights of {network.name} wrote, "
+            f"got {str(path)!r}: {error}"
+        ) from error
 
 
 def _fold_rescaling(network, make, shape):
