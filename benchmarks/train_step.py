@@ -152,7 +152,8 @@ def keras_vlm_step(kind, precision, batch):
     images = keras.Input((7, 7, WIDTH))
     encoder = keras.Model(images, keras.layers.Reshape((TOKENS, WIDTH))(images), name="encoder")
     decoder = TEXT_DECODERS[kind](
-        MultiHeadFusion(HEADS, dtype=policy), hidden_dim=WIDTH, dropout=0.5, dtype=policy
+        MultiHeadFusion(HEADS, dtype=policy), hidden_dim=WIDTH, dropout=0.5, memory_dropout=0.5,
+        dtype=policy,
     )
     tokenizer = Tokenizer([f"w{i}" for i in range(VOCABULARY - 4)], max_length=LENGTH + 1)
     model = Captioner(encoder, decoder, tokenizer)

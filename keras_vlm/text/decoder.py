@@ -24,7 +24,9 @@ class TextDecoder(keras.layers.Layer):
         fusion: a ``Fusion`` layer: how words look at the picture.
         hidden_dim: model width D.
         num_layers: number of recurrent or Transformer layers.
-        dropout: share of units dropped in training.
+        dropout: share of the words' units dropped in training.
+        memory_dropout: share of the picture's units dropped; much of it makes a model guess from
+            its words.
         vocabulary_size: V; a builder that has the tokenizer sets it.
         **kwargs: ``name``, ``dtype`` of the layer.
 
@@ -34,17 +36,27 @@ class TextDecoder(keras.layers.Layer):
     """
 
     def __init__(
-        self, fusion, *, hidden_dim, num_layers, dropout=0.5, vocabulary_size=None, **kwargs
+        self,
+        fusion,
+        *,
+        hidden_dim,
+        num_layers,
+        dropout=0.5,
+        memory_dropout=0.1,
+        vocabulary_size=None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         where = type(self).__name__
         check_number(where, "hidden_dim", hidden_dim, minimum=1, integer=True)
         check_number(where, "num_layers", num_layers, minimum=1, integer=True)
         check_number(where, "dropout", dropout, minimum=0, maximum=0.99)
+        check_number(where, "memory_dropout", memory_dropout, minimum=0, maximum=0.99)
         self.fusion = fusion
         self.hidden_dim = hidden_dim
         self.num_layers = num_layers
         self.dropout_rate = dropout
+        self.memory_dropout_rate = memory_dropout
         self.vocabulary_size = vocabulary_size
 
     def build(self, image_features_shape, token_ids_shape):
@@ -70,6 +82,7 @@ class TextDecoder(keras.layers.Layer):
         )
         self.embedding.build()
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
+        self.memory_dropout = keras.layers.Dropout(self.memory_dropout_rate, dtype=policy)
         self.logit_bias = self.add_weight(
             shape=(self.vocabulary_size,), initializer="zeros", name="logit_bias"
         )
@@ -117,7 +130,7 @@ class TextDecoder(keras.layers.Layer):
     def project(self, image_features, memory_mask, training):
         """Returns the memory every decoder shares: tokens [B,N,D], their mask and mean [B,D]."""
         tokens = self.memory_dense(self.memory_norm(image_features))
-        tokens = self.dropout(tokens, training=training)
+        tokens = self.memory_dropout(tokens, training=training)
         if memory_mask is None:
             return {"mean": ops.mean(tokens, axis=1)}, tokens
         real = ops.cast(memory_mask, tokens.dtype)[..., None]
@@ -154,6 +167,7 @@ class TextDecoder(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "num_layers": self.num_layers,
             "dropout": self.dropout_rate,
+            "memory_dropout": self.memory_dropout_rate,
             "vocabulary_size": self.vocabulary_size,
         }
 

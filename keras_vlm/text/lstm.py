@@ -22,7 +22,8 @@ class LSTMDecoder(TextDecoder):
         fusion: a ``Fusion`` layer.
         hidden_dim: model width D.
         num_layers: number of LSTM layers.
-        dropout: share of units dropped in training.
+        dropout: share of the words' units dropped in training.
+        memory_dropout: share of the picture's units dropped in training.
         vocabulary_size: V; a builder that has the tokenizer sets it.
         **kwargs: ``name``, ``dtype`` of the layer.
 

@@ -22,7 +22,8 @@ class TransformerDecoder(TextDecoder):
         num_layers: number of layers.
         num_heads: heads of the self-attention, or None for heads of about 64 units.
         max_length: longest sequence, which sets the learned positions.
-        dropout: share of units dropped in training.
+        dropout: share of the words' units dropped in training.
+        memory_dropout: share of the picture's units dropped in training.
         vocabulary_size: V; a builder that has the tokenizer sets it.
         **kwargs: ``name``, ``dtype`` of the layer.
 
