@@ -26,6 +26,9 @@ from keras_vlm.decoding.constraints import NO_UNKNOWN, check_constraints
 from keras_vlm.decoding.forced_words import ForcedChoice, check_forced
 from keras_vlm.decoding.greedy import GreedySearch
 
+# Captions of about the length of people's (recipes/LOG.md).
+LENGTH_PENALTY = 0.6
+
 
 @dataclasses.dataclass(frozen=True)
 class BeamSearch:
@@ -34,7 +37,8 @@ class BeamSearch:
     Args:
         beam_size: beams W; 1 is greedy.
         length_penalty: the score is the sum of log-probabilities over ``length`` to this power,
-            the end id counted; 0 compares sums, which favours short sequences, 1 means.
+            the end id counted; 0 compares sums, which favours short sequences, 1 means, which
+            favours long ones.
         num_return: sequences n to return, at most ``beam_size``.
         constraints: what sequences may not hold; by default the unknown word.
         forced_ids: for each word that must occur, an id or a list of alternative ids (the word's
@@ -56,7 +60,7 @@ class BeamSearch:
     """
 
     beam_size: int
-    length_penalty: float = 1.0
+    length_penalty: float = LENGTH_PENALTY
     num_return: int = 1
     constraints: tuple = (NO_UNKNOWN,)
     forced_ids: tuple = ()
@@ -120,7 +124,7 @@ class DiverseBeamSearch:
     beam_size: int
     num_groups: int
     diversity_penalty: float = 0.5
-    length_penalty: float = 1.0
+    length_penalty: float = LENGTH_PENALTY
     num_return: int = 1
     constraints: tuple = (NO_UNKNOWN,)
 

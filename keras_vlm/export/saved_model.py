@@ -174,11 +174,14 @@ def _caption_function(model, strategy, *, jit_compile=False):
 
     def caption(image_bytes):
         images, valid = decode_batch(image_bytes, model.image_size, model.resize)
+        # oneDNN's convolutions fail on an empty batch: it gets a row, which is cut off again.
+        count = tf.shape(images)[0]
+        images = tf.pad(images, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
         found = search(model.encoder(images, training=False))
         texts = model.tokenizer.detokenize(found.token_ids)
         return {
-            "captions": tf.where(valid[:, None], texts, ""),
-            "scores": tf.where(valid[:, None], found.scores, float("-inf")),
+            "captions": tf.where(valid[:, None], texts[:count], ""),
+            "scores": tf.where(valid[:, None], found.scores[:count], float("-inf")),
         }
 
     return caption

@@ -114,7 +114,7 @@ def test_it_stops_when_nothing_better_can_come(
 def test_beam_of_one_is_greedy(toy):
     """Through the loop itself: the public class would take greedy search's shortcut."""
     table = toy.table(11, 7, 30, 1.0)
-    strategy = BeamSearch(1, constraints=())
+    strategy = BeamSearch(1, 1.0, constraints=())
     greedy = toy.search(GreedySearch(constraints=()), table, 6)
     looped = tf.function(
         lambda table: run_beams(
@@ -184,7 +184,7 @@ def test_diverse_groups_equal_the_slow_ones(toy, size, num_groups, penalty):
     found = toy.search(strategy, table, 5)
     for picture in range(5):
         slow = toy.slow_beam(table[picture], size, 5, num_groups, penalty)
-        truth = toy.best_of(slow, 1, size)
+        truth = toy.best_of(slow, strategy.length_penalty, size)
         # Groups may hold equal sequences, whose order is free.
         toy.check_same(found, picture, truth, f"picture {picture}")
 

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from oracles import scenes_captioner
 from PIL import Image
+from tensorflow.python.saved_model import loader_impl
 
 from keras_vlm import BeamSearch, GreedySearch, ServedCaptioner, export_saved_model
 from keras_vlm.fusion import FUSIONS
@@ -49,7 +50,7 @@ LOADED_BY_A_SERVER = ALONE + """
 """
 ANSWER = """
     print(json.dumps({
-        name: value.astype(str).tolist() if value.dtype == object else value.tolist()
+        name: [text.decode() for text in value.ravel()] if value.dtype == object else value.tolist()
         for name, value in found.items()}))
 """
 
@@ -58,10 +59,10 @@ def call_apart(loader, folder, pictures, signature="serving_default"):
     """Calls a SavedModel in a process of its own; returns its outputs."""
     code = textwrap.dedent(loader) + textwrap.dedent(ANSWER)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(folder), signature],
+        [sys.executable, "-X", "utf8", "-W", "ignore", "-c", code, str(folder), signature],
         input=json.dumps([base64.b64encode(data).decode() for data in pictures]),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -161,7 +162,7 @@ def test_the_interface_is_what_servers_expect(folder):
 
 def test_no_xla_outside_the_signature_that_says_so(captioner, tmp_path):
     folder = export_saved_model(captioner, tmp_path / "1", beam_size=2)
-    graph = tf.compat.v1.saved_model.loader_impl.parse_saved_model(str(folder)).meta_graphs[0]
+    graph = loader_impl.parse_saved_model(str(folder)).meta_graphs[0]
     nodes = [node for f in graph.graph_def.library.function for node in f.node_def]
     assert not [node.op for node in nodes if node.op.startswith("Xla")]
     functions = graph.graph_def.library.function
