@@ -27,18 +27,29 @@ class EpochSeed:
 
     Args:
         seed: the run's seed.
-        counter: a scalar integer variable read when an epoch begins, such as
-            ``optimizer.iterations``; None gives every epoch the same seed.
+        counter: a scalar integer variable that counts steps, such as ``optimizer.iterations``; None
+            gives every epoch the same seed.
     """
 
     def __init__(self, seed, counter=None):
         self.seed = check_number("EpochSeed", "seed", seed, minimum=0, integer=True)
         self.counter = counter
 
-    def __call__(self):
-        """Returns the seed of the epoch that begins now, a scalar int64 tensor."""
-        steps = 0 if self.counter is None else tf.cast(tf.convert_to_tensor(self.counter), tf.int64)
-        return tf.constant(self.seed, tf.int64) * 1_000_003 + steps
+    def __call__(self, steps=1):
+        """Returns the seed of the epoch that begins now.
+
+        Args:
+            steps: number of steps of an epoch.
+
+        Returns:
+            A scalar int64 tensor.
+        """
+        epoch = 0
+        if self.counter is not None:
+            # Whole epochs, for the epoch's first step runs beside the pipeline and may have been
+            # counted already.
+            epoch = tf.cast(tf.convert_to_tensor(self.counter), tf.int64) // max(1, steps)
+        return tf.constant(self.seed, tf.int64) * 1_000_003 + epoch
 
 
 def image_batches(
@@ -210,15 +221,12 @@ def _batch_epochs(epoch, size, batch_size, epoch_seed, *, batched=False):
     """Reads the seed when an iteration begins, then batches what ``epoch(seed)`` gives."""
     check_number("batches", "batch_size", batch_size, minimum=1, integer=True)
     seed = epoch_seed or EpochSeed(0)
-    dataset = tf.data.Dataset.from_tensors(0).map(lambda _: seed()).flat_map(epoch)
     # Training drops the last, smaller batch: static shapes. Validation counts every picture.
     drop = epoch_seed is not None and size >= batch_size
+    steps = size // batch_size if drop else -(-size // batch_size)
+    dataset = tf.data.Dataset.from_tensors(0).map(lambda _: seed(steps)).flat_map(epoch)
     if batched:
-        steps = -(-size // batch_size)
-        if drop and size % batch_size:
-            steps -= 1
-            dataset = dataset.take(steps)
+        dataset = dataset.take(steps)
     else:
         dataset = dataset.batch(batch_size, drop_remainder=drop, num_parallel_calls=AUTOTUNE)
-        steps = size // batch_size if drop else -(-size // batch_size)
     return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(AUTOTUNE)
