@@ -31,6 +31,7 @@ from keras_vlm.text import TransformerDecoder as TransformerDecoder
 from keras_vlm.training.callbacks import CaptionScores as CaptionScores
 from keras_vlm.training.callbacks import TrainingBackup as TrainingBackup
 from keras_vlm.training.evaluate import evaluate as evaluate
+from keras_vlm.training.self_critical import SelfCritical as SelfCritical
 from keras_vlm.vision.augmentation import Augmentation as Augmentation
 from keras_vlm.vision.backbones import Backbone as Backbone
 from keras_vlm.zoo import list_models as list_models

@@ -16,7 +16,7 @@ RUN = CaptioningRun(
     hidden_dim=384,
     dropout=0.5,
     augment="flip",
-    epochs=20,
+    epochs=14,
     learning_rate=1e-3,
     average=0.99,
 )

@@ -14,10 +14,10 @@ RUN = CaptioningRun(
     text="transformer",
     fusion="attention",
     hidden_dim=384,
-    dropout=0.4,
+    dropout=0.3,
     augment="flip",
-    epochs=12,
-    learning_rate=7e-4,
+    epochs=10,
+    learning_rate=5e-4,
     average=0.99,
 )
 

@@ -79,7 +79,8 @@ class SelfCritical:
 
         real = tf.not_equal(samples, PAD_ID)
         fed = tf.concat([tf.fill(tf.shape(samples[..., :1]), START_ID), samples[..., :-1]], axis=-1)
-        logits = captioner.text_decoder(features, fed, real_words=real, training=True)
+        # Without dropout, as they were drawn: the gradient is of the policy that spoke.
+        logits = captioner.text_decoder(features, fed, real_words=real, training=False)
         words = tf.boolean_mask(samples, real)
         losses = smoothed_cross_entropy(tf.cast(logits, tf.float32), words, 0.0)
         worth = tf.boolean_mask(tf.broadcast_to(advantages[..., None], tf.shape(real)), real)
