@@ -13,8 +13,10 @@ import numpy as np
 
 from keras_vlm.core.checks import DataError, suggest
 from keras_vlm.core.files import replace_folder
+from keras_vlm.tasks.captioning import Captioner
 from keras_vlm.vision.efficientnet_lite import load_packaged_weights
 
+MODEL_CLASSES = (Captioner,)
 INSTALLED = pathlib.Path(__file__).parent / "saved_models"
 CHECKOUT = pathlib.Path(__file__).parent.parent / "saved_models"
 
@@ -57,14 +59,21 @@ def load(name_or_path):
 
     Raises:
         FileNotFoundError: there is no such name and no such file.
-        DataError: the file or folder is damaged.
+        DataError: the file or folder is damaged, or holds another kind of model.
     """
     path = pathlib.Path(name_or_path)
     if path.is_file():
         try:
-            return keras.saving.load_model(path)
+            model = keras.saving.load_model(path)
         except (ValueError, KeyError, OSError) as error:
             raise DataError(f"{path}: cannot be read as a .keras file ({error}).") from error
+        if not isinstance(model, MODEL_CLASSES):
+            kinds = ", ".join(kind.__name__ for kind in MODEL_CLASSES)
+            raise DataError(
+                f"{path}: must hold a model of this package ({kinds}), got "
+                f"{type(model).__name__}. Load others with keras.saving.load_model."
+            )
+        return model
     for folder in (path, _root() / path):
         if (folder / "config.json").is_file():
             return _load_compact(folder)

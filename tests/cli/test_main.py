@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,9 @@ TINY = [
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    scenes_captioner().save(path)
+    model = scenes_captioner()
+    model.fit(model.batches(load_data("scenes:5")["train"], 5), verbose=0)
+    model.save(path)
     return str(path)
 
 
@@ -69,8 +72,8 @@ def test_the_list_of_commands_names_each(capsys):
         main(["--help"])
     printed = capsys.readouterr().out
     for command, summary in COMMANDS.items():
-        assert f"{command} " in printed
-        assert summary[:30] in printed
+        assert re.search(rf"^ +{command}\s", printed, re.MULTILINE)
+        assert summary[:30] in " ".join(printed.split())
     folder = pathlib.Path(sys.modules["keras_vlm.cli.main"].__file__).parent
     files = {path.stem for path in folder.glob("*.py")} - {"__init__", "main", "arguments"}
     assert files == set(COMMANDS)
@@ -262,5 +265,4 @@ def test_a_keras_model_that_is_no_captioner(tmp_path, capsys):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
     code, _, err = run(["caption", path, PHOTO], capsys)
     assert code == 1
-    assert f"{path}" in err
-    assert "Sequential" in err
+    assert f"{path}: must hold a model of this package (Captioner), got Sequential" in err
