@@ -4,6 +4,7 @@ Refuses to know how batches are made.
 """
 
 import contextlib
+import csv
 import json
 import pathlib
 import shutil
@@ -14,6 +15,9 @@ from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.core.files import replace_file, replace_folder, write_json
 from keras_vlm.training.evaluate import evaluate
 
+# Files of a backup.
+WEIGHTS, METADATA = "latest.weights.h5", "training_metadata.json"
+
 
 class CaptionScores(keras.callbacks.Callback):
     """Scores freely written captions after each epoch; keeps the best model; stops when stuck.
@@ -23,8 +27,8 @@ class CaptionScores(keras.callbacks.Callback):
 
     Args:
         examples: a data split with captions.
-        folder: where ``best.keras`` and ``scores.json`` go, or None to keep nothing on disk. A
-            resumed run reads ``scores.json`` and goes on from it.
+        folder: where ``best.keras``, ``scores.json`` and ``log.csv`` (a row an epoch) go, or None
+            to keep nothing on disk. A resumed run reads ``scores.json`` and goes on from it.
         monitor: the score that chooses.
         patience: epochs without a better score after which training stops; None never stops.
         beam_size: width of the beam search; 1 is greedy.
@@ -53,6 +57,7 @@ class CaptionScores(keras.callbacks.Callback):
         check_number("CaptionScores", "beam_size", beam_size, minimum=1, integer=True)
         if patience is not None:
             check_number("CaptionScores", "patience", patience, minimum=1, integer=True)
+        check_number("CaptionScores", "start_epoch", start_epoch, minimum=0, integer=True)
         self.examples = examples
         self.folder = None if folder is None else pathlib.Path(folder)
         self.monitor = monitor
@@ -94,6 +99,7 @@ class CaptionScores(keras.callbacks.Callback):
                         self.model.save(temporary)
                 summary = {"signature": found.signature, "best": self.best}
                 write_json(self.folder / "scores.json", {**summary, "history": self.history})
+                _write_log(self.history, self.folder / "log.csv")
         if self.patience is not None and epoch - self.best["epoch"] >= self.patience:
             self.model.stop_training = True
 
@@ -103,7 +109,8 @@ class TrainingBackup(keras.callbacks.BackupAndRestore):
 
     Keras writes the weights in place and the epoch after them; a kill between the two resumes with
     the weights of one epoch and the number of another. Here both are in a folder that is renamed.
-    Put it last among the callbacks, so that what they wrote for an epoch is there before it.
+    Put it last among the callbacks, so that what they wrote for an epoch is there before it; where
+    one of them has stopped the training, a resumed run has no epoch left to do.
 
     Args:
         backup_dir: a folder of its own.
@@ -113,10 +120,19 @@ class TrainingBackup(keras.callbacks.BackupAndRestore):
     def on_train_begin(self, logs=None):
         """Restores the newest whole backup, if there is one."""
         root = pathlib.Path(self.backup_dir)
-        found = sorted(path for path in root.glob("epoch-*") if path.is_dir())
+        # A folder may be half removed: by a kill while an older one, or all, were deleted.
+        found = sorted(
+            folder
+            for folder in root.glob("epoch-*")
+            if (folder / WEIGHTS).is_file() and (folder / METADATA).is_file()
+        )
         if found:
             self._use(found[-1])
             super().on_train_begin(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves; where training was stopped, as if every epoch were done."""
+        super().on_epoch_end(self.params["epochs"] - 1 if self.model.stop_training else epoch, logs)
 
     def _save_model(self):
         root = pathlib.Path(self.backup_dir)
@@ -132,8 +148,8 @@ class TrainingBackup(keras.callbacks.BackupAndRestore):
                 shutil.rmtree(path, ignore_errors=True)
 
     def _use(self, folder):
-        self._weights_path = str(folder / "latest.weights.h5")
-        self._training_metadata_path = str(folder / "training_metadata.json")
+        self._weights_path = str(folder / WEIGHTS)
+        self._training_metadata_path = str(folder / METADATA)
         self._prev_weights_path = f"{self._weights_path}.bkp"
         self._prev_training_metadata_path = f"{self._training_metadata_path}.bkp"
 
@@ -148,7 +164,8 @@ def averaged_weights(model):
     Yields:
         None; the trained weights are back afterwards.
     """
-    optimizer = model.optimizer
+    # Mixed float16 wraps the optimizer to scale the loss.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not getattr(optimizer, "use_ema", False):
         yield
         return
@@ -161,3 +178,23 @@ def averaged_weights(model):
     finally:
         for variable, value in zip(model.trainable_variables, trained, strict=True):
             variable.assign(value)
+
+
+def _write_log(history, path):
+    """Writes what ``CaptionScores`` found as CSV, atomically."""
+    rows = [
+        {
+            "epoch": entry["epoch"],
+            **entry["losses"],
+            **{f"val_{name}": score for name, score in entry["scores"].items()},
+        }
+        for entry in history
+    ]
+    names = sorted({name for row in rows for name in row} - {"epoch"})
+    with (
+        replace_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, ["epoch", *names])
+        writer.writeheader()
+        writer.writerows(rows)

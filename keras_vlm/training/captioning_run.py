@@ -7,17 +7,19 @@ Refuses to know the command line.
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import keras
 
-from keras_vlm.core.checks import check_choice
+from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.core.files import check_output_folder, write_json
 from keras_vlm.data import load_data
 from keras_vlm.fusion import FUSIONS
-from keras_vlm.tasks.captioning import build_captioner
+from keras_vlm.tasks.captioning import PRECISIONS, build_captioner
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.training.callbacks import CaptionScores, TrainingBackup
 from keras_vlm.training.plots import plot_history
+from keras_vlm.vision.augmentation import AUGMENTATIONS
 from keras_vlm.vision.backbones import Backbone
 
 OPTIMIZERS = {
@@ -63,6 +65,9 @@ class CaptioningRun:
         patience: epochs without a better CIDEr-D before stopping, or None.
         precision: ``"float32"``, ``"mixed_bfloat16"``, ``"mixed_float16"``.
         seed: everything random flows from it.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
     """
 
     data: str
@@ -94,6 +99,25 @@ class CaptioningRun:
     precision: str = "float32"
     seed: int = 0
 
+    def __post_init__(self):
+        """Checks what nobody else checks before the work begins."""
+        where = "CaptioningRun"
+        tables = {
+            "text": TEXT_DECODERS,
+            "fusion": FUSIONS,
+            "optimizer": OPTIMIZERS,
+            "precision": PRECISIONS,
+        }
+        for name, table in tables.items():
+            check_choice(where, name, getattr(self, name), table)
+        if self.augment is not None:
+            check_choice(where, "augment", self.augment, AUGMENTATIONS)
+        for name in ("epochs", "batch_size", "captions_per_image"):
+            check_number(where, name, getattr(self, name), minimum=1, integer=True)
+        if self.patience is not None:
+            check_number(where, "patience", self.patience, minimum=1, integer=True)
+        check_number(where, "average", self.average, minimum=0, maximum=0.9999)
+
 
 def train_captioner(run, *, verbose=1):
     """Trains a captioner, or goes on with a run that was interrupted.
@@ -107,16 +131,20 @@ def train_captioner(run, *, verbose=1):
 
     Raises:
         FileExistsError: the output folder holds something else, or a run with other options.
-        ValueError: an option is unknown or out of range.
+        ValueError: an option is unknown or out of range, or both splits are the same.
     """
     out = pathlib.Path(run.out)
     _claim_folder(run, out)
-    finished = out / "model.keras"
-    if finished.exists():
-        return keras.saving.load_model(finished)
+    if (out / "model.keras").exists():
+        return _finish(out)
     keras.utils.set_random_seed(run.seed)
     data = load_data(run.data, language=run.language)
     training, validation = data[run.split], data[run.validation_split]
+    if training is validation:
+        raise ValueError(
+            f"CaptioningRun: validation_split must be another split than the one trained on, got "
+            f"{run.validation_split!r}. {run.data} has {', '.join(data)}."
+        )
     captioner = _build(run, training)
     batches, validation_batches = _batches(run, out, captioner, training, validation)
     captioner.fit(
@@ -126,14 +154,14 @@ def train_captioner(run, *, verbose=1):
         verbose=verbose,
         callbacks=[
             CaptionScores(validation, out, patience=run.patience),
-            keras.callbacks.CSVLogger(out / "log.csv", append=True),
-            # Last: what the others wrote for an epoch is there before the epoch counts as done.
-            TrainingBackup(out / "backup"),
+            # Last: what the scores wrote for an epoch is there before the epoch counts as done.
+            # It stays until the model is there: whatever happens from here on is not trained again.
+            TrainingBackup(out / "backup", delete_checkpoint=False),
         ],
     )
     plot_history(json.loads((out / "scores.json").read_text(encoding="utf-8")), out / "curves.png")
-    (out / "best.keras").rename(finished)
-    return keras.saving.load_model(finished)
+    (out / "best.keras").rename(out / "model.keras")
+    return _finish(out)
 
 
 def build_optimizer(run, steps):
@@ -145,9 +173,6 @@ def build_optimizer(run, steps):
 
     Returns:
         A Keras optimizer.
-
-    Raises:
-        ValueError: the optimizer's name is unknown.
     """
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -159,7 +184,6 @@ def build_optimizer(run, steps):
     options = {"clipnorm": 5.0}
     if run.average:
         options |= {"use_ema": True, "ema_momentum": run.average}
-    check_choice("CaptioningRun", "optimizer", run.optimizer, OPTIMIZERS)
     if run.optimizer == "adamw":
         options["weight_decay"] = run.weight_decay
     return OPTIMIZERS[run.optimizer](schedule, **options)
@@ -179,12 +203,23 @@ def _claim_folder(run, out):
         return
     noted = json.loads(note.read_text(encoding="utf-8"))
     changed = [key for key in options if options[key] != noted.get(key)]
-    if changed:
-        key = changed[0]
-        raise FileExistsError(
-            f"{out} holds a run with other options: {key} was {noted.get(key)!r}, now "
-            f"{options[key]!r}. Choose another output folder, or pass the options in run.json."
-        )
+    if not changed:
+        return
+    # Before its first backup a run has nothing to lose: a wrong option may be put right.
+    if not any((out / name).exists() for name in ("backup", "model.keras")):
+        write_json(note, options)
+        return
+    key = changed[0]
+    raise FileExistsError(
+        f"{out} holds a run with other options: {key} was {noted.get(key)!r}, now "
+        f"{options[key]!r}. Choose another output folder, or pass the options in run.json."
+    )
+
+
+def _finish(out):
+    """Removes what only an interrupted run needs; returns the best model."""
+    shutil.rmtree(out / "backup", ignore_errors=True)
+    return keras.saving.load_model(out / "model.keras")
 
 
 def _build(run, training):
@@ -195,8 +230,6 @@ def _build(run, training):
         language=run.language,
     )
     policy = keras.DTypePolicy(run.precision)
-    check_choice("CaptioningRun", "fusion", run.fusion, FUSIONS)
-    check_choice("CaptioningRun", "text", run.text, TEXT_DECODERS)
     decoder = TEXT_DECODERS[run.text](
         FUSIONS[run.fusion](dtype=policy),
         hidden_dim=run.hidden_dim,

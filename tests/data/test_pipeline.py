@@ -217,9 +217,8 @@ def test_training_drops_the_last_smaller_batch_and_validation_keeps_it(
         assert batches.cardinality() == len(sizes)
 
 
-@pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("kind", ["images", "features"])
-def test_epochs_differ_and_a_resumed_run_sees_the_same(make_batches, tokenizer, views, kind, flip):
+def test_epochs_differ_and_a_resumed_run_sees_the_same(make_batches, tokenizer, views, kind):
     examples = make_examples()
 
     def make(counter, seed=5):
@@ -228,7 +227,7 @@ def test_epochs_differ_and_a_resumed_run_sees_the_same(make_batches, tokenizer, 
             examples,
             tokenizer,
             COUNT,
-            flip=flip,
+            flip=True,
             captions_per_image=2,
             epoch_seed=EpochSeed(seed, counter),
         )
