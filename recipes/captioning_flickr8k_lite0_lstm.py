@@ -15,8 +15,9 @@ RUN = CaptioningRun(
     fusion="attention",
     hidden_dim=384,
     dropout=0.5,
+    memory_dropout=0.3,
     augment="flip",
-    epochs=14,
+    epochs=9,
     learning_rate=1e-3,
     average=0.99,
 )

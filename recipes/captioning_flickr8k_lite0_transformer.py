@@ -15,8 +15,9 @@ RUN = CaptioningRun(
     fusion="attention",
     hidden_dim=384,
     dropout=0.3,
+    memory_dropout=0.3,
     augment="flip",
-    epochs=10,
+    epochs=8,
     learning_rate=5e-4,
     average=0.99,
 )

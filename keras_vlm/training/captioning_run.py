@@ -46,7 +46,8 @@ class CaptioningRun:
         text: ``"lstm"`` or ``"transformer"``.
         fusion: name of a fusion.
         hidden_dim: model width.
-        dropout: share of units dropped.
+        dropout: share of the words' units dropped.
+        memory_dropout: share of the picture's units dropped.
         image_size: pixels a side.
         resize: ``"stretch"``, ``"crop"`` or ``"pad"``: what becomes of a picture's aspect.
         augment: None, ``"flip"`` or another augmentation.
@@ -81,6 +82,7 @@ class CaptioningRun:
     fusion: str = "attention"
     hidden_dim: int = 384
     dropout: float = 0.5
+    memory_dropout: float = 0.1
     image_size: int = 224
     resize: str = "stretch"
     augment: str | None = None
@@ -234,6 +236,7 @@ def _build(run, training):
         FUSIONS[run.fusion](dtype=policy),
         hidden_dim=run.hidden_dim,
         dropout=run.dropout,
+        memory_dropout=run.memory_dropout,
         dtype=policy,
     )
     steps = run.epochs * max(1, len(training) // run.batch_size)
