@@ -22,5 +22,14 @@ RUN = CaptioningRun(
     average=0.99,
 )
 
+ABOUT = """\
+An English image captioner: frozen EfficientNet-Lite0 (49 picture tokens), two Transformer layers of
+width 384, six-head attention over the grid in each."""
+
+FAILURES = """\
+Looked at in the first pictures of dev: none yet."""
+
 if __name__ == "__main__":
-    main(RUN, "captioner-lite0-transformer-flickr8k", beam_size=5)
+    main(
+        RUN, "captioner-lite0-transformer-flickr8k", about=ABOUT, failures=FAILURES, beam_size=5
+    )

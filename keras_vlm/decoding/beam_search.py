@@ -27,7 +27,7 @@ from keras_vlm.decoding.forced_words import ForcedChoice, check_forced
 from keras_vlm.decoding.greedy import GreedySearch
 
 # Captions of about the length of people's (recipes/LOG.md).
-LENGTH_PENALTY = 0.6
+LENGTH_PENALTY = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
