@@ -31,14 +31,14 @@ Looked at, in dev (file, what is there, what it said):
 
 - `2090545563_a4e66ec76b.jpg`: a boy lies on a skateboard, another pushes: "two people sitting on a
   bench". Unusual poses become usual ones.
-- `269650644_059a84ece5.jpg`: people skate on ice in a city: "a group of people are standing in front
-  of a city street".
-- `1579798212_d30844b4c5.jpg`: a child in a bubble bath with a brush: "a little boy in a blue shirt is
-  sitting in the water". It invents clothes: 12 % of all captions have a blue shirt.
-- `3652150541_8fb5a3a5d1.jpg`: a woman paints faces, a boy holds a mirror: "a woman in a blue shirt is
-  holding a woman in a blue shirt". What it does not know, it says twice.
-- `3583321426_f373c52161.jpg`: a woman about to smoke: "a woman wearing a red hat sitting on a bench".
-  Small things in hands are missed: 49 picture tokens are coarse.
+- `269650644_059a84ece5.jpg`: people skate on ice in a city: "a group of people are standing in
+  front of a city street".
+- `1579798212_d30844b4c5.jpg`: a child in a bubble bath with a brush: "a little boy in a blue shirt
+  is sitting in the water". It invents clothes: 12 % of all captions have a blue shirt.
+- `3652150541_8fb5a3a5d1.jpg`: a woman paints faces, a boy holds a mirror: "a woman in a blue shirt
+  is holding a woman in a blue shirt". What it does not know, it says twice.
+- `3583321426_f373c52161.jpg`: a woman about to smoke: "a woman wearing a red hat sitting on a
+  bench". Small things in hands are missed: 49 picture tokens are coarse.
 
 It is good at dogs: `1679557684_50a206e4a9.jpg`, "a dog jumps into the air to catch a ball"."""
 
