@@ -3,6 +3,7 @@
 The whole public API. The folders are floors: a floor imports only floors below it.
 """
 
+import keras_vlm.core.quiet  # noqa: I001 - before TensorFlow
 from keras_vlm.core.checks import DataError as DataError
 from keras_vlm.core.version import VERSION as __version__
 from keras_vlm.data import load_data as load_data

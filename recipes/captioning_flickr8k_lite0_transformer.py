@@ -14,11 +14,11 @@ RUN = CaptioningRun(
     text="transformer",
     fusion="attention",
     hidden_dim=384,
-    dropout=0.3,
+    dropout=0.2,
     memory_dropout=0.3,
     augment="flip",
     epochs=8,
-    learning_rate=5e-4,
+    learning_rate=1e-3,
     average=0.99,
 )
 

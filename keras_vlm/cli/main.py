@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import os
 import sys
 
 # Names only: a subcommand's imports, TensorFlow among them, wait until it is called.
@@ -47,8 +46,6 @@ def main(arguments=None):
     module = None
     for name, summary in COMMANDS.items():
         if name == named:
-            # TensorFlow's start-up notes are not for the readers of a caption.
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
             module = importlib.import_module(f"keras_vlm.cli.{name}")
             added = commands.add_parser(
                 name,
