@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zipfile
 
 import keras
 import kills
@@ -88,6 +89,12 @@ def assert_equal(ours, theirs):
 
 def read_scores(folder):
     return json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+
+
+def read_weights(path):
+    """The weights in a model file, as bytes."""
+    with zipfile.ZipFile(path) as file:
+        return file.read("model.weights.h5")
 
 
 def read_log(folder):
@@ -328,7 +335,7 @@ def test_a_kill_at_any_moment_changes_nothing(
         expected, _ = resumable.run(folder, epochs, patience=patience)
     expected_scores = read_scores(folder)
     expected_log = (folder / "log.csv").read_text()
-    expected_best = keras.saving.load_model(folder / "best.keras").get_weights()
+    expected_best = read_weights(folder / "best.keras")
     assert len(expected_scores["history"]) == 2
     # Each epoch writes a model, the scores, the log and a backup, and removes the one before.
     assert len(states) > 16
@@ -343,7 +350,7 @@ def test_a_kill_at_any_moment_changes_nothing(
             left = len(again)
         assert read_scores(folder) == expected_scores
         assert (folder / "log.csv").read_text() == expected_log
-        assert_equal(keras.saving.load_model(folder / "best.keras").get_weights(), expected_best)
+        assert read_weights(folder / "best.keras") == expected_best
         assert not (folder / "backup").exists()
     assert left == 0
 

@@ -177,10 +177,10 @@ def test_a_split_without_captions_cannot_be_scored(references):
     ("strategy", "text"),
     [
         (BeamSearch(3), "BeamSearch(beam_size=3)"),
-        (BeamSearch(1, length_penalty=1.0), "BeamSearch(beam_size=1)"),
+        (BeamSearch(1, length_penalty=BeamSearch(1).length_penalty), "BeamSearch(beam_size=1)"),
         (
-            BeamSearch(5, length_penalty=0.7, num_return=2),
-            "BeamSearch(beam_size=5, length_penalty=0.7, num_return=2)",
+            BeamSearch(5, length_penalty=0.3, num_return=2),
+            "BeamSearch(beam_size=5, length_penalty=0.3, num_return=2)",
         ),
         (BeamSearch(2, constraints=()), "BeamSearch(beam_size=2, constraints=())"),
         (
