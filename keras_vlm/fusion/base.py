@@ -31,6 +31,10 @@ class Fusion(keras.layers.Layer):
         batch, positions = query_shape[0], query_shape[1]
         return (batch, positions, memory_shape[-1]), (batch, positions, memory_shape[1])
 
+    def get_config(self):
+        """Returns the constructor's arguments; without this Keras would refuse a dtype policy."""
+        return super().get_config()
+
 
 class KeyFusion(Fusion):
     """Abstract: words and picture tokens meet in a space of ``units``; a Keras layer scores them.
