@@ -7,6 +7,7 @@ once), ``card.md`` and ``scores.json``. Refuses to know how a model was trained.
 
 import json
 import pathlib
+import zipfile
 
 import keras
 import numpy as np
@@ -118,11 +119,12 @@ def _load_compact(folder):
         packaged = _packaged_variables(model)
         if packaged:
             load_packaged_weights(model.encoder.network)
-        with np.load(folder / "weights.npz") as stored:
+        # Opened here, for NumPy leaves a file that it cannot read open.
+        with (folder / "weights.npz").open("rb") as file, np.load(file) as stored:
             for i, weight in enumerate(model.weights):
                 if id(weight) not in packaged:
                     weight.assign(stored[f"{i:04d}"])
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{folder}: cannot be read as a published model ({error}).") from error
     return model
 
