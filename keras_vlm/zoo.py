@@ -1,8 +1,9 @@
 """The published models: kept small, loaded by name.
 
 A published model is a folder of ``saved_models/``: ``config.json`` (the architecture),
-``weights.npz`` (float16, without the weights of a frozen EfficientNet-Lite0, which the package has
-once), ``card.md`` and ``scores.json``. Refuses to know how a model was trained.
+``weights.npz`` (float16, without the weights of EfficientNet-Lite0 that training has left as they
+are, which the package has once), ``card.md`` and ``scores.json``. Refuses to know how a model was
+trained.
 """
 
 import json
@@ -15,7 +16,7 @@ import numpy as np
 from keras_vlm.core.checks import DataError, suggest
 from keras_vlm.core.files import replace_folder
 from keras_vlm.tasks.captioning import Captioner
-from keras_vlm.vision.efficientnet_lite import load_packaged_weights
+from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH, packaged_key
 
 MODEL_CLASSES = (Captioner,)
 INSTALLED = pathlib.Path(__file__).parent / "saved_models"
@@ -98,13 +99,13 @@ def save_compact(model, folder, *, overwrite=False):
     """
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
-    packaged = _packaged_variables(model)
+    packaged = _packaged_values(model)
     arrays = {
         f"{i:04d}": weight.numpy().astype(np.float16)
         if weight.dtype == "float32"
         else weight.numpy()
         for i, weight in enumerate(model.weights)
-        if id(weight) not in packaged
+        if not np.array_equal(weight.numpy(), packaged.get(id(weight)))
     }
     with replace_folder(folder, overwrite=overwrite) as temporary:
         text = json.dumps(config, ensure_ascii=False, indent=1)
@@ -116,25 +117,27 @@ def _load_compact(folder):
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         model = keras.saving.deserialize_keras_object(config)
-        packaged = _packaged_variables(model)
-        if packaged:
-            load_packaged_weights(model.encoder.network)
+        packaged = _packaged_values(model)
         # Opened here, for NumPy leaves a file that it cannot read open.
         with (folder / "weights.npz").open("rb") as file, np.load(file) as stored:
             for i, weight in enumerate(model.weights):
-                if id(weight) not in packaged:
-                    weight.assign(stored[f"{i:04d}"])
+                key = f"{i:04d}"
+                if key in stored or id(weight) not in packaged:
+                    weight.assign(stored[key])
+                else:
+                    weight.assign(packaged[id(weight)])
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{folder}: cannot be read as a published model ({error}).") from error
     return model
 
 
-def _packaged_variables(model):
-    """Returns the ids of the variables whose values come with the package."""
+def _packaged_values(model):
+    """Returns the values that the package has for a model's variables, by the variables' ids."""
     encoder = getattr(model, "encoder", None)
-    if getattr(encoder, "architecture", None) != "efficientnet_lite0" or not encoder.frozen:
-        return set()
-    return {id(weight) for weight in encoder.weights}
+    if getattr(encoder, "architecture", None) != "efficientnet_lite0":
+        return {}
+    with np.load(WEIGHTS_PATH) as stored:
+        return {id(weight): stored[packaged_key(weight)] for weight in encoder.network.weights}
 
 
 def _root():

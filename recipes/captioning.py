@@ -1,7 +1,7 @@
 """What the captioning recipes share: train, score on dev, write the model for publishing.
 
-A recipe holds the options of its run and calls ``main``. The dev split chooses the epoch and the
-beam; nothing is trained on it.
+A recipe holds the options of its stages, each of which goes on from the best model of the one
+before, and calls ``main``. The dev split chooses the epochs and the beam; nothing is trained on it.
 """
 
 import argparse
@@ -11,18 +11,35 @@ import sys
 
 from keras_vlm.core.files import replace_file, write_json
 from keras_vlm.data import load_data
-from keras_vlm.training.captioning_run import train_captioner
+from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.evaluate import evaluate
 from keras_vlm.zoo import load, save_compact
 
-SMOKE = {
-    "epochs": 1,
-    "hidden_dim": 12,
-    "batch_size": 8,
-    "image_size": 64,
-    "minimum_count": 1,
-}
+# ``main`` replaces the first two.
+COMMON = {"data": "", "out": "", "validation_split": "dev"}
 
+# After a stage in which the decoder has learned from features that are computed once, the later
+# half of the backbone learns too.
+FINE_TUNING = CaptioningRun(
+    **COMMON,
+    trainable_from="block9_expand",
+    augment="light",
+    epochs=10,
+    learning_rate=5e-4,
+    average=0.99,
+)
+# Then the decoder learns from whole captions of its own.
+SELF_CRITICAL = CaptioningRun(
+    **COMMON,
+    objective="self_critical",
+    augment="flip",
+    epochs=6,
+    learning_rate=1e-5,
+    average=0.95,
+)
+
+SMOKE = {"epochs": 1, "batch_size": 8}
+SMOKE_MODEL = {"hidden_dim": 12, "image_size": 64, "minimum_count": 1}
 
 CARD = """# {name}
 
@@ -43,8 +60,8 @@ for word.
 ## How it was made
 
 `python recipes/{recipe} flickr8k:DIR --publish saved_models/{name}`, in {minutes:.0f} minutes on
-two CPU cores that did other work too. {parameters:,} parameters, of which {frozen:,} are those of
-the frozen backbone.
+two CPU cores that did other work too. {parameters:,} parameters, of which {backbone:,} are the
+backbone's.
 
 ## Data and terms
 
@@ -75,17 +92,32 @@ def write_card(folder, facts):
         temporary.write_text(CARD.format(**facts), encoding="utf-8")
 
 
-def _minutes_between(run, first, last):
-    """Returns the minutes between two files of a run, however often it was interrupted."""
-    began, ended = ((pathlib.Path(run.out) / name).stat().st_mtime for name in (first, last))
-    return (ended - began) / 60
+def _train(stages, options):
+    """Trains one stage after the other.
+
+    Returns:
+        The last stage's best model, and the minutes that all took, however often interrupted.
+    """
+    start, minutes = None, 0.0
+    for number, run in enumerate(stages, 1):
+        out = pathlib.Path(options.out) / f"stage_{number}"
+        run = dataclasses.replace(run, data=options.data, out=str(out), start=start)
+        if options.cache and run.trainable_from is None:
+            run = dataclasses.replace(run, cache=options.cache)
+        if options.smoke:
+            run = dataclasses.replace(run, **SMOKE, **({} if start else SMOKE_MODEL))
+        model = train_captioner(run)
+        start = str(out / "model.keras")
+        minutes += ((out / "model.keras").stat().st_mtime - (out / "run.json").stat().st_mtime) / 60
+    return model, minutes
 
 
-def main(run, name, *, about, failures, beam_size, arguments=None):
+def main(stages, name, *, about, failures, beam_size, arguments=None):
     """Runs a recipe from photos to a folder that can be published.
 
     Args:
-        run: a ``CaptioningRun``; its ``data`` and ``out`` are replaced by what the user types.
+        stages: a ``CaptioningRun`` each; ``data``, ``out`` and ``start`` are replaced: by what the
+            user types, and by the stage before.
         name: name of the published model.
         about: what the model is, for its card.
         failures: mistakes of the published model that were looked at, for its card.
@@ -99,17 +131,12 @@ def main(run, name, *, about, failures, beam_size, arguments=None):
     parser.add_argument("--publish", help="folder to write, such as saved_models/NAME")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: does it run?")
     options = parser.parse_args(arguments)
-    run = dataclasses.replace(run, data=options.data, out=options.out)
-    if options.cache:
-        run = dataclasses.replace(run, cache=options.cache)
-    if options.smoke:
-        run = dataclasses.replace(run, **SMOKE)
-    model = train_captioner(run)
-    minutes = _minutes_between(run, "run.json", "model.keras")
+    model, minutes = _train(stages, options)
     published = pathlib.Path(options.publish or pathlib.Path(options.out) / "published" / name)
     save_compact(model, published, overwrite=True)
     # What is scored is what is published: float16, read back.
-    data = load_data(run.data, language=run.language)
+    run = stages[-1]
+    data = load_data(options.data, language=run.language)
     examples = data[run.validation_split]
     model = load(published)
     found = evaluate(model, examples, beam_size=beam_size, training_examples=data[run.split])
@@ -138,7 +165,7 @@ def main(run, name, *, about, failures, beam_size, arguments=None):
             "recipe": pathlib.Path(sys.argv[0]).name,
             "minutes": minutes,
             "parameters": model.count_params(),
-            "frozen": model.encoder.count_params() if model.encoder.frozen else 0,
+            "backbone": model.encoder.count_params(),
             "words": len(model.tokenizer.vocabulary),
             **found.diversity,
         },

@@ -3,23 +3,25 @@
     python recipes/captioning_flickr8k_lite0_lstm.py flickr8k:DIR
 """
 
-from captioning import main
+from captioning import COMMON, FINE_TUNING, SELF_CRITICAL, main
 
 from keras_vlm.training.captioning_run import CaptioningRun
 
-RUN = CaptioningRun(
-    data="",
-    out="",
-    validation_split="dev",
-    text="lstm",
-    fusion="attention",
-    hidden_dim=384,
-    dropout=0.5,
-    memory_dropout=0.3,
-    augment="flip",
-    epochs=9,
-    learning_rate=1e-3,
-    average=0.99,
+STAGES = (
+    CaptioningRun(
+        **COMMON,
+        text="lstm",
+        fusion="attention",
+        hidden_dim=384,
+        dropout=0.5,
+        memory_dropout=0.3,
+        augment="flip",
+        epochs=9,
+        learning_rate=1e-3,
+        average=0.99,
+    ),
+    FINE_TUNING,
+    SELF_CRITICAL,
 )
 
 ABOUT = """\
@@ -44,5 +46,5 @@ It is good at dogs: `1679557684_50a206e4a9.jpg`, "a dog jumps into the air to ca
 
 if __name__ == "__main__":
     main(
-        RUN, "captioner-lite0-lstm-flickr8k", about=ABOUT, failures=FAILURES, beam_size=5
+        STAGES, "captioner-lite0-lstm-flickr8k", about=ABOUT, failures=FAILURES, beam_size=5
     )

@@ -90,9 +90,19 @@ def test_a_fine_tuned_backbone_is_stored(tmp_path):
     kernel = encoder.network.get_layer("head").kernel
     kernel.assign_add(0.5 * keras.random.normal(kernel.shape))
     model = build_captioner(encoder, tokenizer=Tokenizer(["a"], max_length=5), text="lstm")
-    save_compact(model, tmp_path / "mine")
-    found = load(tmp_path / "mine").encoder.network.get_layer("head").kernel
-    np.testing.assert_allclose(found, kernel, atol=2e-3)
+    # Whether it still learns or not.
+    frozen = build_captioner(encoder.thawed(None), tokenizer=model.tokenizer, text="lstm")
+    for name, one in (("learning", model), ("frozen", frozen)):
+        save_compact(one, tmp_path / name)
+        network = load(tmp_path / name).encoder.network
+        np.testing.assert_allclose(network.get_layer("head").kernel, kernel, atol=2e-3)
+        for ours, theirs in zip(encoder.network.weights, network.weights, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=2e-3)
+        # What training has left alone is in the package once.
+        with np.load(tmp_path / name / "weights.npz") as stored:
+            shapes = [array.shape for array in stored.values()]
+        assert shapes.count((1, 1, 320, 1280)) == 1
+        assert (3, 3, 3, 32) not in shapes
 
 
 def test_unknown_name_and_damaged_folder(tmp_path):

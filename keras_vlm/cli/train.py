@@ -1,4 +1,4 @@
-"""Train a captioner, or resume a run that was interrupted: type the same command again.
+r"""Train a captioner, or resume a run that was interrupted: type the same command again.
 
 DATA is one of
   scenes                        rendered shapes, no files needed
@@ -9,8 +9,12 @@ DATA is one of
 
 OUT gets model.keras (the best epoch), scores.json, log.csv, curves.png and run.json.
 
-example:
+examples:
   keras-vlm train folder:my_photos --out runs/first --text lstm --epochs 10
+  keras-vlm train folder:my_photos --out runs/tuned --start runs/first/model.keras \
+    --trainable-from block9_expand --augment light --learning-rate 3e-4 --epochs 4
+  keras-vlm train folder:my_photos --out runs/best --start runs/tuned/model.keras \
+    --objective self_critical --augment flip --learning-rate 1e-5 --epochs 3
 """
 
 import dataclasses
@@ -23,6 +27,10 @@ HELP = {
     "split": "split to train on",
     "validation_split": "split that chooses the best epoch; never trained on",
     "language": "language of the captions: en or zh",
+    "start": "go on from this captioner, a model.keras or a published name, with its words and "
+    "layers: to fine-tune the backbone, for a self-critical stage, or for photos of your own",
+    "objective": "cross_entropy, or self_critical: follow the CIDEr-D of captions that the model "
+    "draws itself; a second stage after --start",
     "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ...",
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
     "text": "text layers: lstm or transformer",

@@ -15,18 +15,30 @@ from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.core.files import check_output_folder, write_json
 from keras_vlm.data import load_data
 from keras_vlm.fusion import FUSIONS
-from keras_vlm.tasks.captioning import PRECISIONS, build_captioner
+from keras_vlm.losses import MaskedCrossEntropy
+from keras_vlm.tasks.captioning import PRECISIONS, Captioner, build_captioner
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
+from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import CaptionScores, TrainingBackup
 from keras_vlm.training.plots import plot_history
+from keras_vlm.training.self_critical import SelfCritical
 from keras_vlm.vision.augmentation import AUGMENTATIONS
 from keras_vlm.vision.backbones import Backbone
+from keras_vlm.zoo import load
 
 OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
     "adam": keras.optimizers.Adam,
     "sgd": keras.optimizers.SGD,
 }
+
+OBJECTIVES = ("cross_entropy", "self_critical")
+
+# What a model to go on from has already, and a run can no longer choose.
+OF_THE_MODEL = (
+    "backbone", "text", "fusion", "hidden_dim", "dropout", "memory_dropout", "image_size", "resize",
+    "minimum_count", "max_length", "precision",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +52,11 @@ class CaptioningRun:
         split: split to train on.
         validation_split: split that chooses the best epoch; never trained on.
         language: language of the captions.
+        start: a captioner to go on from, a file or a published name, or None to begin anew. Its
+            words, layers and weights are taken over; options that describe these (``OF_THE_MODEL``)
+            must be left alone.
+        objective: ``"cross_entropy"``, or ``"self_critical"`` for a second stage that follows the
+            CIDEr-D of captions the model draws itself (``SelfCritical``).
         backbone: name of a backbone.
         trainable_from: None to freeze the backbone, ``"all"``, or the layer from which on it
             learns.
@@ -68,7 +85,7 @@ class CaptioningRun:
         seed: everything random flows from it.
 
     Raises:
-        ValueError: an option is unknown or out of range.
+        ValueError: an option is unknown or out of range, or does not go with ``start``.
     """
 
     data: str
@@ -76,6 +93,8 @@ class CaptioningRun:
     split: str = "train"
     validation_split: str = "val"
     language: str = "en"
+    start: str | None = None
+    objective: str = "cross_entropy"
     backbone: str = "efficientnet_lite0"
     trainable_from: str | None = None
     text: str = "transformer"
@@ -102,13 +121,18 @@ class CaptioningRun:
     seed: int = 0
 
     def __post_init__(self):
-        """Checks what nobody else checks before the work begins."""
+        """Checks what nobody else checks before the work begins.
+
+        Raises:
+            ValueError: an option is unknown or out of range, or does not go with ``start``.
+        """
         where = "CaptioningRun"
         tables = {
             "text": TEXT_DECODERS,
             "fusion": FUSIONS,
             "optimizer": OPTIMIZERS,
             "precision": PRECISIONS,
+            "objective": OBJECTIVES,
         }
         for name, table in tables.items():
             check_choice(where, name, getattr(self, name), table)
@@ -119,6 +143,15 @@ class CaptioningRun:
         if self.patience is not None:
             check_number(where, "patience", self.patience, minimum=1, integer=True)
         check_number(where, "average", self.average, minimum=0, maximum=0.9999)
+        if self.start is None:
+            return
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in OF_THE_MODEL:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{where}: {name} is the model's own where start is given, got "
+                    f"{getattr(self, name)!r}. Leave it out, or begin anew without start."
+                )
 
 
 def train_captioner(run, *, verbose=1):
@@ -154,6 +187,9 @@ def train_captioner(run, *, verbose=1):
         validation_data=validation_batches,
         epochs=run.epochs,
         verbose=verbose,
+        objective=None
+        if run.objective == "cross_entropy"
+        else SelfCritical(training, captioner.tokenizer, seed=run.seed),
         callbacks=[
             CaptionScores(validation, out, patience=run.patience),
             # Last: what the scores wrote for an epoch is there before the epoch counts as done.
@@ -225,6 +261,9 @@ def _finish(out):
 
 
 def _build(run, training):
+    steps = run.epochs * max(1, len(training) // run.batch_size)
+    if run.start is not None:
+        return _go_on(run, steps)
     tokenizer = Tokenizer.fit(
         training,
         max_length=run.max_length,
@@ -239,7 +278,6 @@ def _build(run, training):
         memory_dropout=run.memory_dropout,
         dtype=policy,
     )
-    steps = run.epochs * max(1, len(training) // run.batch_size)
     return build_captioner(
         Backbone(
             run.backbone,
@@ -255,6 +293,35 @@ def _build(run, training):
         label_smoothing=run.label_smoothing,
         precision=run.precision,
     )
+
+
+def _go_on(run, steps):
+    """Returns the model that a run starts with, ready to learn what the run asks for.
+
+    Raises:
+        TypeError: it is no captioner with a ``Backbone``, of which layers can be chosen.
+        ValueError: it writes another language.
+    """
+    found = load(run.start)
+    if not hasattr(getattr(found, "encoder", None), "thawed"):
+        raise TypeError(
+            f"CaptioningRun: start must be a captioner with a Backbone, got {run.start!r}, a "
+            f"{type(found).__name__}."
+        )
+    if found.tokenizer.language != run.language:
+        raise ValueError(
+            f"CaptioningRun: language must be {found.tokenizer.language!r}, that of {run.start}, "
+            f"got {run.language!r}."
+        )
+    decoder = fresh_copy(found.text_decoder)
+    captioner = Captioner(found.encoder.thawed(run.trainable_from), decoder, found.tokenizer)
+    decoder.set_weights(found.text_decoder.get_weights())
+    captioner.compile(
+        build_optimizer(run, steps),
+        loss=MaskedCrossEntropy(run.label_smoothing),
+        jit_compile="auto",
+    )
+    return captioner
 
 
 def _batches(run, out, captioner, training, validation):

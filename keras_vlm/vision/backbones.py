@@ -132,7 +132,9 @@ class InputScaling(keras.layers.Layer):
 class Backbone(keras.Model):
     """A functional model: images [B,H,W,3] float 0..255 -> image_features [B,N,C].
 
-    Frozen parts run in inference mode whatever ``training`` says, batch normalisation too.
+    Frozen parts run in inference mode whatever ``training`` says, batch normalisation too. Where
+    only the later layers learn, their batch normalisation stays frozen all the same: the statistics
+    of the pretraining data are better than those of a few small batches.
 
     Args:
         architecture: a name in ``BACKBONES``.
@@ -217,6 +219,22 @@ class Backbone(keras.Model):
             "dtype": keras.saving.serialize_keras_object(self.network.layers[-1].dtype_policy),
             "name": self.name,
         }
+
+    def thawed(self, trainable_from):
+        """Returns a copy with the same weights, of which other layers learn.
+
+        Args:
+            trainable_from: as for the constructor; None freezes the copy.
+
+        Returns:
+            A ``Backbone``.
+
+        Raises:
+            ValueError: there is no such layer.
+        """
+        copy = Backbone.from_config({**self.get_config(), "trainable_from": trainable_from})
+        copy.set_weights(self.get_weights())
+        return copy
 
     @classmethod
     def from_config(cls, config):
@@ -367,6 +385,6 @@ def _freeze(network, trainable_from):
     learns = False
     for layer in network.layers:
         learns = learns or layer.name == trainable_from
-        layer.trainable = learns
+        layer.trainable = learns and not isinstance(layer, keras.layers.BatchNormalization)
         if not learns and isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0

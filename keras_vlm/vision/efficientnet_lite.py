@@ -62,7 +62,12 @@ def load_packaged_weights(model):
     """
     with np.load(WEIGHTS_PATH) as stored:
         for variable in model.weights:
-            variable.assign(stored[variable.path.partition("/")[0] + "/" + variable.name])
+            variable.assign(stored[packaged_key(variable)])
+
+
+def packaged_key(variable):
+    """Returns the name in the packaged file of a variable of ``build_efficientnet_lite0``."""
+    return variable.path.partition("/")[0] + "/" + variable.name
 
 
 def _convolution(hidden, filters, kernel, stride, name, dtype, activation=True, depthwise=False):

@@ -373,6 +373,75 @@ def test_features_are_cached_where_that_is_possible(frozen, augment, cache, expe
     ]
 
 
+# Going on from a model
+
+
+def go_on(finished, out, **options):
+    architecture = set(captioning_run.OF_THE_MODEL)
+    kept = {key: value for key, value in TINY.items() if key not in architecture}
+    start = str(pathlib.Path(finished[0].out) / "model.keras")
+    return CaptioningRun(**{**kept, "out": str(out), "start": start, **options})
+
+
+def test_a_run_goes_on_from_the_weights_of_another(finished):
+    run, model = finished
+    training = load_data(run.data)["train"]
+    captioner = captioning_run._build(go_on(finished, "nowhere"), training)
+    assert_equal(captioner.get_weights(), model.get_weights())
+    assert captioner.tokenizer.get_config() == model.tokenizer.get_config()
+    assert captioner.encoder.frozen
+    tuned = captioning_run._build(go_on(finished, "nowhere", trainable_from="conv3"), training)
+    assert_equal(tuned.get_weights(), model.get_weights())
+    assert len(tuned.encoder.trainable_weights) == 1
+    assert tuned.loss.label_smoothing == 0.1
+    assert float(tuned.optimizer._learning_rate(0)) == 0.0
+
+
+def test_stages_one_after_the_other(finished, tmp_path):
+    """The backbone tuned, then CIDEr-D followed: each stage changes what it should."""
+    run, model = finished
+    tuned = train_captioner(
+        go_on(finished, tmp_path / "tuned", trainable_from="conv3", epochs=1), verbose=0
+    )
+    assert tuned.encoder.fingerprint() != model.encoder.fingerprint()
+    start = str(tmp_path / "tuned" / "model.keras")
+    last = go_on(
+        finished, tmp_path / "last", start=start, objective="self_critical", augment="flip",
+        epochs=2,
+    )  # fmt: skip
+    critical = train_captioner(last, verbose=0)
+    assert critical.encoder.frozen
+    assert critical.encoder.fingerprint() == tuned.encoder.fingerprint()
+    weights = zip(critical.get_weights(), tuned.get_weights(), strict=True)
+    assert any((one != two).any() for one, two in weights)
+    losses = read_json(tmp_path / "last" / "scores.json")["history"][0]["losses"]
+    assert set(losses) == {"val_loss"}
+    assert sorted(path.name for path in (tmp_path / "last").iterdir()) == FILES
+    assert_equal(train_captioner(last, verbose=0).get_weights(), critical.get_weights())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden_dim": 12}, "hidden_dim is the model's own where start is given, got 12. Leave"),
+        ({"text": "lstm"}, "text is the model's own where start is given, got 'lstm'"),
+        ({"objective": "cider"}, "objective must be one of 'cross_entropy', 'self_critical'"),
+    ],
+)
+def test_what_the_model_has_cannot_be_chosen(finished, options, message):
+    with pytest.raises(ValueError, match=f"CaptioningRun: {message}"):
+        go_on(finished, "nowhere", **options)
+
+
+def test_what_a_run_cannot_go_on_from(finished, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.keras: neither a file nor a published"):
+        train_captioner(go_on(finished, tmp_path / "a", start="nothing.keras"), verbose=0)
+    with pytest.raises(ValueError, match="language must be 'en', that of .*, got 'zh'"):
+        train_captioner(go_on(finished, tmp_path / "b", language="zh"), verbose=0)
+    with pytest.raises(ValueError, match="trainable_from must be None, 'all' or a layer"):
+        train_captioner(go_on(finished, tmp_path / "c", trainable_from="block9"), verbose=0)
+
+
 # Kills
 
 
