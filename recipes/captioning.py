@@ -33,8 +33,8 @@ SELF_CRITICAL = CaptioningRun(
     **COMMON,
     objective="self_critical",
     augment="flip",
-    epochs=6,
-    learning_rate=1e-5,
+    epochs=8,
+    learning_rate=5e-5,
     average=0.95,
 )
 

@@ -1,4 +1,4 @@
-"""Remakes captioner-lite0-lstm-flickr8k: frozen EfficientNet-Lite0, LSTM.
+"""Remakes captioner-lite0-lstm-flickr8k: EfficientNet-Lite0, tuned, and an LSTM.
 
     python recipes/captioning_flickr8k_lite0_lstm.py flickr8k:DIR
 """
@@ -25,26 +25,29 @@ STAGES = (
 )
 
 ABOUT = """\
-An English image captioner: frozen EfficientNet-Lite0 (49 picture tokens), one LSTM of width 384,
-six-head attention over the grid."""
+An English image captioner: EfficientNet-Lite0 (49 picture tokens) tuned from `block9_expand` on,
+one LSTM of width 384, six-head attention over the grid. Three stages: cross-entropy on the frozen
+backbone's features, the backbone tuned, self-critical training by CIDEr-D."""
 
 FAILURES = """\
 Looked at, in dev (file, what is there, what it said):
 
-- `2090545563_a4e66ec76b.jpg`: a boy lies on a skateboard, another pushes: "two people sitting on a
-  bench". Unusual poses become usual ones.
+- `2090545563_a4e66ec76b.jpg`: a boy lies on a skateboard, another pushes: "a boy in a red shirt is
+  sitting on a bench". Unusual poses become usual ones.
 - `269650644_059a84ece5.jpg`: people skate on ice in a city: "a group of people are standing in
-  front of a city street".
-- `1579798212_d30844b4c5.jpg`: a child in a bubble bath with a brush: "a little boy in a blue shirt
-  is sitting in the water". It invents clothes: 12 % of all captions have a blue shirt.
+  front of a building", which it says of eleven pictures.
+- `1579798212_d30844b4c5.jpg`: a child in a bubble bath with a brush: "a little boy is playing in a
+  water". Self-critical training costs some grammar.
 - `3652150541_8fb5a3a5d1.jpg`: a woman paints faces, a boy holds a mirror: "a woman in a blue shirt
   is holding a woman in a blue shirt". What it does not know, it says twice.
-- `3583321426_f373c52161.jpg`: a woman about to smoke: "a woman wearing a red hat sitting on a
-  bench". Small things in hands are missed: 49 picture tokens are coarse.
+- `634891010_9fa189effb.jpg`: two dogs on dry sand, one digging: "two dogs are playing in the
+  water". Dogs play, in water, grass or snow.
 
-It is good at dogs: `1679557684_50a206e4a9.jpg`, "a dog jumps into the air to catch a ball"."""
+It is good at dogs all the same: `3504275465_604ce2ef34.jpg`, "a white dog is running through the
+water". Its captions are short (9.1 words, people's are 10.8) and plain: CIDEr-D rewards what is
+safe."""
 
 if __name__ == "__main__":
     main(
-        STAGES, "captioner-lite0-lstm-flickr8k", about=ABOUT, failures=FAILURES, beam_size=5
+        STAGES, "captioner-lite0-lstm-flickr8k", about=ABOUT, failures=FAILURES, beam_size=3
     )

@@ -46,5 +46,5 @@ It is good at dogs: `1679557684_50a206e4a9.jpg`, "a dog jumps to catch a ball"."
 
 if __name__ == "__main__":
     main(
-        STAGES, "captioner-lite0-transformer-flickr8k", about=ABOUT, failures=FAILURES, beam_size=5
+        STAGES, "captioner-lite0-transformer-flickr8k", about=ABOUT, failures=FAILURES, beam_size=3
     )

@@ -14,7 +14,7 @@ examples:
   keras-vlm train folder:my_photos --out runs/tuned --start runs/first/model.keras \
     --trainable-from block9_expand --augment light --learning-rate 3e-4 --epochs 4
   keras-vlm train folder:my_photos --out runs/best --start runs/tuned/model.keras \
-    --objective self_critical --augment flip --learning-rate 1e-5 --epochs 3
+    --objective self_critical --augment flip --learning-rate 5e-5 --epochs 6
 """
 
 import dataclasses
