@@ -26,6 +26,7 @@ from keras_vlm.losses import MaskedCrossEntropy as MaskedCrossEntropy
 from keras_vlm.metrics import score_captions as score_captions
 from keras_vlm.tasks.captioning import Captioner as Captioner
 from keras_vlm.tasks.captioning import build_captioner as build_captioner
+from keras_vlm.tasks.ensemble import CaptionerEnsemble as CaptionerEnsemble
 from keras_vlm.text import LSTMDecoder as LSTMDecoder
 from keras_vlm.text import Tokenizer as Tokenizer
 from keras_vlm.text import TransformerDecoder as TransformerDecoder

@@ -16,6 +16,7 @@ import numpy as np
 from keras_vlm.core.checks import DataError, suggest
 from keras_vlm.core.files import replace_folder
 from keras_vlm.tasks.captioning import Captioner
+from keras_vlm.vision.backbones import Backbone, finalize_normalization
 from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH, packaged_key
 
 MODEL_CLASSES = (Captioner,)
@@ -126,6 +127,8 @@ def _load_compact(folder):
                     weight.assign(stored[key])
                 else:
                     weight.assign(packaged[id(weight)])
+        if isinstance(getattr(model, "encoder", None), Backbone):
+            finalize_normalization(model.encoder.network)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{folder}: cannot be read as a published model ({error}).") from error
     return model

@@ -9,19 +9,20 @@ import dataclasses
 import pathlib
 import sys
 
-from keras_vlm.core.files import replace_file, write_json
+from keras_vlm.core.files import replace_folder, write_json
 from keras_vlm.data import load_data
 from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.evaluate import evaluate
 from keras_vlm.zoo import load, save_compact
 
-# ``main`` replaces the first two.
+# ``main`` replaces these, but for the split.
 COMMON = {"data": "", "out": "", "validation_split": "dev"}
+LATER = {**COMMON, "start": "the stage before"}
 
 # After a stage in which the decoder has learned from features that are computed once, the later
 # half of the backbone learns too.
 FINE_TUNING = CaptioningRun(
-    **COMMON,
+    **LATER,
     trainable_from="block9_expand",
     augment="light",
     epochs=10,
@@ -30,7 +31,7 @@ FINE_TUNING = CaptioningRun(
 )
 # Then the decoder learns from whole captions of its own.
 SELF_CRITICAL = CaptioningRun(
-    **COMMON,
+    **LATER,
     objective="self_critical",
     augment="flip",
     epochs=8,
@@ -81,22 +82,11 @@ let it describe people to whom the description matters.
 """
 
 
-def write_card(folder, facts):
-    """Writes ``card.md``, atomically.
-
-    Args:
-        folder: the published model's folder.
-        facts: what ``CARD`` names.
-    """
-    with replace_file(folder / "card.md") as temporary:
-        temporary.write_text(CARD.format(**facts), encoding="utf-8")
-
-
 def _train(stages, options):
     """Trains one stage after the other.
 
     Returns:
-        The last stage's best model, and the minutes that all took, however often interrupted.
+        The last stage's best model, and the minutes from each run's first file to its last scores.
     """
     start, minutes = None, 0.0
     for number, run in enumerate(stages, 1):
@@ -108,7 +98,8 @@ def _train(stages, options):
             run = dataclasses.replace(run, **SMOKE, **({} if start else SMOKE_MODEL))
         model = train_captioner(run)
         start = str(out / "model.keras")
-        minutes += ((out / "model.keras").stat().st_mtime - (out / "run.json").stat().st_mtime) / 60
+        began, ended = ((out / name).stat().st_mtime for name in ("run.json", "scores.json"))
+        minutes += (ended - began) / 60
     return model, minutes
 
 
@@ -131,45 +122,63 @@ def main(stages, name, *, about, failures, beam_size, arguments=None):
     parser.add_argument("--publish", help="folder to write, such as saved_models/NAME")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: does it run?")
     options = parser.parse_args(arguments)
-    model, minutes = _train(stages, options)
     published = pathlib.Path(options.publish or pathlib.Path(options.out) / "published" / name)
-    save_compact(model, published, overwrite=True)
-    # What is scored is what is published: float16, read back.
+    if options.smoke and published.exists():
+        parser.error(f"--smoke makes a toy, and {published} exists: publish it elsewhere.")
+    model, minutes = _train(stages, options)
     run = stages[-1]
     data = load_data(options.data, language=run.language)
     examples = data[run.validation_split]
-    model = load(published)
-    found = evaluate(model, examples, beam_size=beam_size, training_examples=data[run.split])
-    found.save(pathlib.Path(options.out) / "dev.json")
+    with replace_folder(published, overwrite=True) as folder:
+        save_compact(model, folder, overwrite=True)
+        # What is scored is what is published: float16, read back.
+        model = load(folder)
+        found = evaluate(model, examples, beam_size=beam_size, training_examples=data[run.split])
+        found.save(pathlib.Path(options.out) / "dev.json")
+        _write_facts(
+            folder,
+            found,
+            {
+                "name": name,
+                "about": about,
+                "failures": failures,
+                "split": run.validation_split,
+                "pictures": f"{len(examples):,}",
+                "beam_size": beam_size,
+                "recipe": pathlib.Path(sys.argv[0]).name,
+                "minutes": minutes,
+                "parameters": model.count_params(),
+                "backbone": model.encoder.count_params(),
+                "words": len(model.tokenizer.vocabulary),
+            },
+        )
+    for metric, score in found.scores.items():
+        print(f"{metric:10s} {score:.4f}")
+    print(f"{found.signature}\nWritten: {published}")
+
+
+def _write_facts(folder, found, facts):
+    """Writes ``scores.json`` and ``card.md``.
+
+    Args:
+        folder: the published model's folder.
+        found: an ``Evaluation``.
+        facts: what ``CARD`` names beyond it.
+    """
     write_json(
-        published / "scores.json",
+        folder / "scores.json",
         {
             "task": "captioning",
             "scores": found.scores,
             "diversity": found.diversity,
             "signature": found.signature,
-            "training_minutes": round(minutes, 1),
+            "training_minutes": round(facts["minutes"], 1),
         },
     )
-    write_card(
-        published,
-        {
-            "name": name,
-            "about": about,
-            "failures": failures,
-            "split": run.validation_split,
-            "pictures": f"{len(examples):,}",
-            "rows": "\n".join(f"| {key} | {score:.3f} |" for key, score in found.scores.items()),
-            "signature": found.signature,
-            "beam_size": beam_size,
-            "recipe": pathlib.Path(sys.argv[0]).name,
-            "minutes": minutes,
-            "parameters": model.count_params(),
-            "backbone": model.encoder.count_params(),
-            "words": len(model.tokenizer.vocabulary),
-            **found.diversity,
-        },
+    card = CARD.format(
+        rows="\n".join(f"| {key} | {score:.3f} |" for key, score in found.scores.items()),
+        signature=found.signature,
+        **facts,
+        **found.diversity,
     )
-    for metric, score in found.scores.items():
-        print(f"{metric:10s} {score:.4f}")
-    print(f"{found.signature}\nWritten: {published}")
+    (folder / "card.md").write_text(card, encoding="utf-8")

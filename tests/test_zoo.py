@@ -39,7 +39,7 @@ def test_is_small(published):
         assert {array.dtype for array in stored.values() if array.dtype.kind == "f"} == {
             np.dtype("float16")
         }
-    # The frozen backbone is in the package once.
+    # What training has left alone of the backbone is in the package once.
     assert WEIGHTS_PATH.stat().st_size < 10e6
 
 

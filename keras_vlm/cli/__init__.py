@@ -1,1 +1,1 @@
-"""Floor 5: what a person runs. Each file parses one subcommand and calls the library; no logic."""
+"""Floor 6: what a person runs. Each file parses one subcommand and calls the library; no logic."""

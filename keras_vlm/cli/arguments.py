@@ -6,10 +6,10 @@ import sys
 
 
 def open_model(name):
-    """Opens a published model, a .keras file or a SavedModel folder.
+    """Opens a published model, a .keras file or a SavedModel folder, or several as an ensemble.
 
     Args:
-        name: what the user typed.
+        name: what the user typed; a ``+`` joins the members of an ensemble.
 
     Returns:
         Something with the ``caption`` method of a ``Captioner``.
@@ -19,9 +19,26 @@ def open_model(name):
         from keras_vlm.export.saved_model import ServedCaptioner
 
         return ServedCaptioner(path)
+    return load_members(name)
+
+
+def load_members(name):
+    """Loads a published model or a .keras file, or several as an ensemble.
+
+    Args:
+        name: what the user typed; a ``+`` joins the members of an ensemble.
+
+    Returns:
+        A ``Captioner`` or a ``CaptionerEnsemble``.
+    """
     from keras_vlm.zoo import load
 
-    return load(name)
+    members = name.split("+")
+    if len(members) == 1 or pathlib.Path(name).exists():
+        return load(name)
+    from keras_vlm.tasks.ensemble import CaptionerEnsemble
+
+    return CaptionerEnsemble([load(member) for member in members])
 
 
 def add_search_arguments(parser):

@@ -1,7 +1,7 @@
 """Write captions for pictures.
 
-MODEL is the name of a published model (`keras-vlm models` lists them), a .keras file, or a
-SavedModel folder.
+MODEL is the name of a published model (`keras-vlm models` lists them), a .keras file, a SavedModel
+folder, or several of the first two joined by `+`: an ensemble.
 
 example:
   keras-vlm caption captioner-lite0-lstm-flickr8k holiday/*.jpg
@@ -19,7 +19,7 @@ def add_arguments(parser):
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="picture files")
     add_search_arguments(parser)
     parser.add_argument(
-        "--attention", metavar="PNG", help="also draw where each word looked (not a SavedModel)"
+        "--attention", metavar="PNG", help="also draw where each word looked (one model only)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON: image, caption, score")
 

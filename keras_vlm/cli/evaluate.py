@@ -1,8 +1,9 @@
 """Score a model on a data split: BLEU, ROUGE-L and CIDEr-D of freely written captions.
 
-MODEL is the name of a published model, a .keras file, or a SavedModel folder. DATA is a data
-source (see `keras-vlm train --help`). The scores equal those of pycocoevalcap; the signature says
-how they were made, and scores with different signatures do not compare.
+MODEL is the name of a published model, a .keras file, a SavedModel folder, or several of the first
+two joined by `+`: an ensemble, whose word probabilities are averaged. DATA is a data source (see
+`keras-vlm train --help`). The scores equal those of pycocoevalcap; the signature says how they were
+made, and scores with different signatures do not compare.
 
 example:
   keras-vlm evaluate captioner-lite0-lstm-flickr8k flickr8k:DIR --split dev --json scores.json

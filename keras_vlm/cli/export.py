@@ -1,11 +1,14 @@
 """Write one SavedModel that turns picture bytes into captions, for TensorFlow Serving.
 
-MODEL is the name of a published model or a .keras file. TensorFlow Serving looks for
-NAME/VERSION, so let DIR end in a number.
+MODEL is the name of a published model or a .keras file, or several joined by `+`: an ensemble,
+whose word probabilities are averaged. TensorFlow Serving looks for NAME/VERSION, so let DIR end in
+a number.
 
 example:
   keras-vlm export captioner-lite0-lstm-flickr8k served/captioner/1
 """
+
+from keras_vlm.cli.arguments import load_members
 
 
 def add_arguments(parser):
@@ -24,10 +27,9 @@ def add_arguments(parser):
 def run(options):
     """Exports and says how to call it."""
     from keras_vlm.export.saved_model import export_saved_model
-    from keras_vlm.zoo import load
 
     path = export_saved_model(
-        load(options.model),
+        load_members(options.model),
         options.folder,
         beam_size=options.beam_size,
         xla=options.xla,

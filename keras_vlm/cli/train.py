@@ -12,9 +12,9 @@ OUT gets model.keras (the best epoch), scores.json, log.csv, curves.png and run.
 examples:
   keras-vlm train folder:my_photos --out runs/first --text lstm --epochs 10
   keras-vlm train folder:my_photos --out runs/tuned --start runs/first/model.keras \
-    --trainable-from block9_expand --augment light --learning-rate 3e-4 --epochs 4
+    --trainable-from block9_expand --augment light --learning-rate 5e-4 --average 0.99
   keras-vlm train folder:my_photos --out runs/best --start runs/tuned/model.keras \
-    --objective self_critical --augment flip --learning-rate 5e-5 --epochs 6
+    --objective self_critical --augment flip --learning-rate 5e-5 --average 0.95
 """
 
 import dataclasses
@@ -28,7 +28,8 @@ HELP = {
     "validation_split": "split that chooses the best epoch; never trained on",
     "language": "language of the captions: en or zh",
     "start": "go on from this captioner, a model.keras or a published name, with its words and "
-    "layers: to fine-tune the backbone, for a self-critical stage, or for photos of your own",
+    "layers (the backbone is frozen again without --trainable-from): to fine-tune, for a "
+    "self-critical stage, or for photos of your own; words that it does not know stay unknown",
     "objective": "cross_entropy, or self_critical: follow the CIDEr-D of captions that the model "
     "draws itself; a second stage after --start",
     "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ...",
@@ -91,7 +92,8 @@ def run(options):
         print_json({"model": str(out / "model.keras"), **summary})
         return
     best = summary["best"]
-    print(f"\nBest epoch: {best['epoch'] + 1}, by CIDEr-D on {chosen.validation_split}")
+    when = f"epoch: {best['epoch'] + 1}" if best["epoch"] >= 0 else f"of all: {chosen.start} itself"
+    print(f"\nBest {when}, by CIDEr-D on {chosen.validation_split}")
     for name, score in best["scores"].items():
         print(f"{name:10s} {score:.4f}")
     print(f"""signature  {summary["signature"]}

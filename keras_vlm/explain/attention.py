@@ -40,8 +40,14 @@ def attend_words(captioner, images, captions=None):
         A list of ``WordAttention``.
 
     Raises:
+        TypeError: ``captioner`` is another kind of model.
         ValueError: there are not as many captions as pictures.
     """
+    if not hasattr(getattr(captioner, "text_decoder", None), "attend"):
+        raise TypeError(
+            f"attend_words: captioner must be a Captioner, got {type(captioner).__name__}: an "
+            "ensemble and a SavedModel do not say where a word looked."
+        )
     pictures = np.concatenate(
         [batch for batch, _ in read_images(images, captioner.image_size, resize=captioner.resize)]
     )

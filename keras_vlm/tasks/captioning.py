@@ -9,13 +9,11 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import check_choice, check_number, resolve
 from keras_vlm.data.feature_cache import FeatureCache
-from keras_vlm.data.image_inputs import is_single, read_images
 from keras_vlm.data.pipeline import EpochSeed, feature_batches, image_batches
-from keras_vlm.decoding import BeamSearch
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.fusion.base import Fusion
 from keras_vlm.losses import MaskedCrossEntropy
-from keras_vlm.tasks.generation import TextWriter
+from keras_vlm.tasks.generation import CaptionMixin, TextWriter
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import TextDecoder, fresh_copy
 from keras_vlm.text.tokenizer import PAD_ID
@@ -91,11 +89,14 @@ def build_captioner(
         decoder = TEXT_DECODERS[text](fused, dtype=policy)
 
     captioner = Captioner(encoder, decoder, tokenizer)
-
+    if optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.01, clipnorm=5.0)
+    optimizer = keras.optimizers.get(optimizer)
+    if decoder.compute_dtype == "float16":
+        # Keras would look at the policy of the whole model, which casts nothing itself.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     captioner.compile(
-        optimizer=keras.optimizers.AdamW(1e-3, weight_decay=0.01, clipnorm=5.0)
-        if optimizer == "adamw"
-        else keras.optimizers.get(optimizer),
+        optimizer=optimizer,
         loss=MaskedCrossEntropy(label_smoothing),
         jit_compile="auto",
     )
@@ -103,7 +104,7 @@ def build_captioner(
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
-class Captioner(keras.Model):
+class Captioner(CaptionMixin, keras.Model):
     """A functional model ``{"images": [B,H,W,3], "token_ids": [B,K,T]} -> logits [B,K,T,V]``.
 
     It also takes ``image_features`` [B,N,C] in place of ``images``: what a feature cache gives.
@@ -314,62 +315,3 @@ class Captioner(keras.Model):
             for mirror in mirrors
         ]
         return feature_batches(examples, self.tokenizer, batch_size, caches=caches, **options)
-
-    @property
-    def image_size(self):
-        """Height and width in pixels that the encoder takes."""
-        return tuple(self.encoder.input_shape[1:3])
-
-    @property
-    def resize(self):
-        """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
-        return getattr(self.encoder, "resize", "stretch")
-
-    def caption(
-        self,
-        images,
-        *,
-        beam_size=3,
-        strategy=None,
-        batch_size=32,
-        with_scores=False,
-        verbose=0,
-    ):
-        """Writes captions.
-
-        Args:
-            images: one picture or many: paths, encoded bytes, arrays [H,W,3] in 0..255, a data
-                split or a ``tf.data.Dataset``.
-            beam_size: width of the beam search; 1 is greedy.
-            strategy: another search of ``keras_vlm.decoding``, instead of ``beam_size``.
-            batch_size: pictures decoded at once.
-            with_scores: whether to return every text with its score.
-            verbose: 1 for a progress bar, 0 for none.
-
-        Returns:
-            A list of strings, one a picture, best first; with ``with_scores`` a list of lists of
-            ``(text, score)``, as many a picture as the strategy returns. A picture that cannot be
-            read has the caption ``""`` and the score -inf.
-
-        Raises:
-            FileNotFoundError: a path does not exist.
-            TypeError: ``images`` is none of the above.
-        """
-        if strategy is None:
-            strategy = BeamSearch(beam_size)
-        results = []
-        total = 1 if is_single(images) else getattr(images, "__len__", lambda: None)()
-        progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
-        for batch, valid in read_images(
-            images, self.image_size, resize=self.resize, batch_size=batch_size
-        ):
-            texts, scores = self._writer(batch, strategy, batch_size)
-            results.extend(
-                [(text.decode("utf-8"), float(score)) for text, score in zip(*row, strict=True)]
-                if readable
-                else [("", float("-inf"))]
-                for *row, readable in zip(texts, scores, valid.numpy(), strict=True)
-            )
-            if progress:
-                progress.update(len(results))
-        return results if with_scores else [found[0][0] for found in results]

@@ -4,7 +4,11 @@ Shared by every task that writes. Refuses to know what the text is for. Dimensio
 N picture tokens, C their width, n texts a picture, T text positions.
 """
 
+import keras
 import tensorflow as tf
+
+from keras_vlm.data.image_inputs import is_single, read_images
+from keras_vlm.decoding import BeamSearch
 
 
 def generate(text_decoder, tokenizer, image_features, strategy):
@@ -13,7 +17,7 @@ def generate(text_decoder, tokenizer, image_features, strategy):
     Args:
         text_decoder: a ``TextDecoder``.
         tokenizer: the ``Tokenizer`` it was trained with.
-        image_features: [B,N,C] float.
+        image_features: [B,N,C] float, or what else the decoder reads, led by B.
         strategy: a search of ``keras_vlm.decoding``, such as ``BeamSearch(3)``.
 
     Returns:
@@ -25,7 +29,7 @@ def generate(text_decoder, tokenizer, image_features, strategy):
     return strategy(
         lambda token_ids, state: text_decoder.step(token_ids, state, memory),
         text_decoder.start(memory, strategy.rows_per_picture, length),
-        batch_size=tf.shape(image_features)[0],
+        batch_size=tf.shape(tf.nest.flatten(image_features)[0])[0],
         max_length=length,
     )
 
@@ -78,3 +82,66 @@ class TextWriter:
                 reduce_retracing=True,
             )
         return self._searches[strategy, compiled]
+
+
+class CaptionMixin:
+    """``caption`` for a model that has an ``encoder`` and, in ``_writer``, a ``TextWriter``."""
+
+    @property
+    def image_size(self):
+        """Height and width in pixels that the encoder takes."""
+        return tuple(self.encoder.input_shape[1:3])
+
+    @property
+    def resize(self):
+        """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
+        return getattr(self.encoder, "resize", "stretch")
+
+    def caption(
+        self,
+        images,
+        *,
+        beam_size=3,
+        strategy=None,
+        batch_size=32,
+        with_scores=False,
+        verbose=0,
+    ):
+        """Writes captions.
+
+        Args:
+            images: one picture or many: paths, encoded bytes, arrays [H,W,3] in 0..255, a data
+                split or a ``tf.data.Dataset``.
+            beam_size: width of the beam search; 1 is greedy.
+            strategy: another search of ``keras_vlm.decoding``, instead of ``beam_size``.
+            batch_size: pictures decoded at once.
+            with_scores: whether to return every text with its score.
+            verbose: 1 for a progress bar, 0 for none.
+
+        Returns:
+            A list of strings, one a picture, best first; with ``with_scores`` a list of lists of
+            ``(text, score)``, as many a picture as the strategy returns. A picture that cannot be
+            read has the caption ``""`` and the score -inf.
+
+        Raises:
+            FileNotFoundError: a path does not exist.
+            TypeError: ``images`` is none of the above.
+        """
+        if strategy is None:
+            strategy = BeamSearch(beam_size)
+        results = []
+        total = 1 if is_single(images) else getattr(images, "__len__", lambda: None)()
+        progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
+        for batch, valid in read_images(
+            images, self.image_size, resize=self.resize, batch_size=batch_size
+        ):
+            texts, scores = self._writer(batch, strategy, batch_size)
+            results.extend(
+                [(text.decode("utf-8"), float(score)) for text, score in zip(*row, strict=True)]
+                if readable
+                else [("", float("-inf"))]
+                for *row, readable in zip(texts, scores, valid.numpy(), strict=True)
+            )
+            if progress:
+                progress.update(len(results))
+        return results if with_scores else [found[0][0] for found in results]

@@ -33,6 +33,8 @@ class CaptionScores(keras.callbacks.Callback):
         patience: epochs without a better score after which training stops; None never stops.
         beam_size: width of the beam search; 1 is greedy.
         start_epoch: first epoch (from 0) that is scored, for early ones are not worth the time.
+        score_start: whether the model is scored before it learns, as epoch -1: for one that goes on
+            from another, which may have been better.
 
     Raises:
         ValueError: an option is unknown or out of range.
@@ -50,6 +52,7 @@ class CaptionScores(keras.callbacks.Callback):
         patience=None,
         beam_size=1,
         start_epoch=0,
+        score_start=False,
     ):
         super().__init__()
         names = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
@@ -64,6 +67,7 @@ class CaptionScores(keras.callbacks.Callback):
         self.patience = patience
         self.beam_size = beam_size
         self.start_epoch = start_epoch
+        self.score_start = score_start
         self.history = []
 
     @property
@@ -72,11 +76,13 @@ class CaptionScores(keras.callbacks.Callback):
         return max(self.history, key=lambda entry: entry["scores"][self.monitor], default=None)
 
     def on_train_begin(self, logs=None):
-        """Reads what an earlier part of this run has scored."""
+        """Reads what an earlier part of this run has scored; where nothing is, scores the start."""
         self.history = []
         if self.folder is not None and (self.folder / "scores.json").exists():
             text = (self.folder / "scores.json").read_text(encoding="utf-8")
             self.history = json.loads(text)["history"]
+        if self.score_start and not self.history:
+            self._score(-1, {})
 
     def on_epoch_end(self, epoch, logs=None):
         """Scores, logs, saves and perhaps stops."""
@@ -84,24 +90,31 @@ class CaptionScores(keras.callbacks.Callback):
             return
         # An epoch that was scored but not backed up before a kill is run and scored again.
         self.history = [entry for entry in self.history if entry["epoch"] < epoch]
-        before = self.best
         with averaged_weights(self.model):
-            found = evaluate(self.model, self.examples, beam_size=self.beam_size, verbose=0)
-            scores = found.scores
-            if logs is not None:
-                logs.update({f"val_{name}": score for name, score in scores.items()})
-            losses = {k: float(v) for k, v in (logs or {}).items() if k.endswith("loss")}
-            self.history.append({"epoch": epoch, "scores": scores, "losses": losses})
-            is_best = before is None or scores[self.monitor] > before["scores"][self.monitor]
-            if self.folder is not None:
-                if is_best:
-                    with replace_file(self.folder / "best.keras") as temporary:
-                        self.model.save(temporary)
-                summary = {"signature": found.signature, "best": self.best}
-                write_json(self.folder / "scores.json", {**summary, "history": self.history})
-                _write_log(self.history, self.folder / "log.csv")
+            scores = self._score(epoch, logs or {})
+        if logs is not None:
+            logs.update({f"val_{name}": score for name, score in scores.items()})
         if self.patience is not None and epoch - self.best["epoch"] >= self.patience:
             self.model.stop_training = True
+
+    def _score(self, epoch, logs):
+        """Scores the model as it is, notes it, and keeps it if it is the best."""
+        before = self.best
+        found = evaluate(self.model, self.examples, beam_size=self.beam_size, verbose=0)
+        losses = {
+            name: float(value)
+            for name, value in logs.items()
+            if name.endswith("loss") or name == "reward"
+        }
+        self.history.append({"epoch": epoch, "scores": found.scores, "losses": losses})
+        if self.folder is not None:
+            if self.best is not before:
+                with replace_file(self.folder / "best.keras") as temporary:
+                    self.model.save(temporary)
+            summary = {"signature": found.signature, "best": self.best}
+            write_json(self.folder / "scores.json", {**summary, "history": self.history})
+            _write_log(self.history, self.folder / "log.csv")
+        return found.scores
 
 
 class TrainingBackup(keras.callbacks.BackupAndRestore):

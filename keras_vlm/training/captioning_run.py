@@ -12,11 +12,10 @@ import shutil
 import keras
 
 from keras_vlm.core.checks import check_choice, check_number
-from keras_vlm.core.files import check_output_folder, write_json
+from keras_vlm.core.files import check_output_folder, replace_file, write_json
 from keras_vlm.data import load_data
 from keras_vlm.fusion import FUSIONS
-from keras_vlm.losses import MaskedCrossEntropy
-from keras_vlm.tasks.captioning import PRECISIONS, Captioner, build_captioner
+from keras_vlm.tasks.captioning import PRECISIONS, build_captioner
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import CaptionScores, TrainingBackup
@@ -32,9 +31,12 @@ OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
 }
 
+# The copy of the model that a run goes on from, there until the run is done.
+START = "start.keras"
+
 OBJECTIVES = ("cross_entropy", "self_critical")
 
-# What a model to go on from has already, and a run can no longer choose.
+# What a model to go on from has already: a run can no longer choose it, and does not note it.
 OF_THE_MODEL = (
     "backbone", "text", "fusion", "hidden_dim", "dropout", "memory_dropout", "image_size", "resize",
     "minimum_count", "max_length", "precision",
@@ -54,12 +56,13 @@ class CaptioningRun:
         language: language of the captions.
         start: a captioner to go on from, a file or a published name, or None to begin anew. Its
             words, layers and weights are taken over; options that describe these (``OF_THE_MODEL``)
-            must be left alone.
+            are not used and must be left alone. It is scored first: where nothing is better, it is
+            the run's best model.
         objective: ``"cross_entropy"``, or ``"self_critical"`` for a second stage that follows the
-            CIDEr-D of captions the model draws itself (``SelfCritical``).
+            CIDEr-D of captions the model draws itself (``SelfCritical``) and wants ``start``.
         backbone: name of a backbone.
         trainable_from: None to freeze the backbone, ``"all"``, or the layer from which on it
-            learns.
+            learns; ``conv_small``, which has no weights from ImageNet, learns as a whole.
         text: ``"lstm"`` or ``"transformer"``.
         fusion: name of a fusion.
         hidden_dim: model width.
@@ -144,6 +147,11 @@ class CaptioningRun:
             check_number(where, "patience", self.patience, minimum=1, integer=True)
         check_number(where, "average", self.average, minimum=0, maximum=0.9999)
         if self.start is None:
+            if self.objective != "cross_entropy":
+                raise ValueError(
+                    f"{where}: start must be a captioner with the objective {self.objective!r}, "
+                    "got None. It is a second stage: train with cross_entropy first."
+                )
             return
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name in OF_THE_MODEL:
@@ -166,7 +174,11 @@ def train_captioner(run, *, verbose=1):
 
     Raises:
         FileExistsError: the output folder holds something else, or a run with other options.
-        ValueError: an option is unknown or out of range, or both splits are the same.
+        FileNotFoundError: there is no such ``start``.
+        TypeError: ``start`` has no ``Backbone``, of which layers can be chosen.
+        DataError: ``start``, or a file of the data, is damaged.
+        ValueError: an option is unknown or out of range, both splits are the same, or ``start``
+            writes another language.
     """
     out = pathlib.Path(run.out)
     _claim_folder(run, out)
@@ -180,6 +192,10 @@ def train_captioner(run, *, verbose=1):
             f"CaptioningRun: validation_split must be another split than the one trained on, got "
             f"{run.validation_split!r}. {run.data} has {', '.join(data)}."
         )
+    if run.start is not None and not (out / START).exists():
+        # A copy: whatever becomes of the other file, this run can be resumed.
+        with replace_file(out / START) as temporary:
+            load(run.start).save(temporary)
     captioner = _build(run, training)
     batches, validation_batches = _batches(run, out, captioner, training, validation)
     captioner.fit(
@@ -191,7 +207,9 @@ def train_captioner(run, *, verbose=1):
         if run.objective == "cross_entropy"
         else SelfCritical(training, captioner.tokenizer, seed=run.seed),
         callbacks=[
-            CaptionScores(validation, out, patience=run.patience),
+            CaptionScores(
+                validation, out, patience=run.patience, score_start=run.start is not None
+            ),
             # Last: what the scores wrote for an epoch is there before the epoch counts as done.
             # It stays until the model is there: whatever happens from here on is not trained again.
             TrainingBackup(out / "backup", delete_checkpoint=False),
@@ -233,14 +251,16 @@ def _claim_folder(run, out):
     Raises:
         FileExistsError: they are others.
     """
-    options = {k: v for k, v in dataclasses.asdict(run).items() if k != "out"}
+    unused = {"out"} if run.start is None else {"out", *OF_THE_MODEL}
+    options = {k: v for k, v in dataclasses.asdict(run).items() if k not in unused}
     note = out / "run.json"
     if not note.exists():
         check_output_folder(out)
         write_json(note, options)
         return
     noted = json.loads(note.read_text(encoding="utf-8"))
-    changed = [key for key in options if options[key] != noted.get(key)]
+    defaults = {field.name: field.default for field in dataclasses.fields(run)}
+    changed = [key for key in options if options[key] != noted.get(key, defaults[key])]
     if not changed:
         return
     # Before its first backup a run has nothing to lose: a wrong option may be put right.
@@ -249,13 +269,14 @@ def _claim_folder(run, out):
         return
     key = changed[0]
     raise FileExistsError(
-        f"{out} holds a run with other options: {key} was {noted.get(key)!r}, now "
+        f"{out} holds a run with other options: {key} was {noted.get(key, defaults[key])!r}, now "
         f"{options[key]!r}. Choose another output folder, or pass the options in run.json."
     )
 
 
 def _finish(out):
     """Removes what only an interrupted run needs; returns the best model."""
+    (out / START).unlink(missing_ok=True)
     shutil.rmtree(out / "backup", ignore_errors=True)
     return keras.saving.load_model(out / "model.keras")
 
@@ -283,7 +304,7 @@ def _build(run, training):
             run.backbone,
             image_size=run.image_size,
             weights=None if run.backbone == "conv_small" else "imagenet",
-            trainable_from="all" if run.backbone == "conv_small" else run.trainable_from,
+            trainable_from=_trainable_from(run, run.backbone),
             resize=run.resize,
             dtype=policy,
         ),
@@ -299,14 +320,15 @@ def _go_on(run, steps):
     """Returns the model that a run starts with, ready to learn what the run asks for.
 
     Raises:
-        TypeError: it is no captioner with a ``Backbone``, of which layers can be chosen.
+        TypeError: its encoder is not a ``Backbone``, of which layers can be chosen.
         ValueError: it writes another language.
     """
-    found = load(run.start)
-    if not hasattr(getattr(found, "encoder", None), "thawed"):
+    copy = pathlib.Path(run.out) / START
+    found = load(copy if copy.exists() else run.start)
+    if not hasattr(found.encoder, "thawed"):
         raise TypeError(
-            f"CaptioningRun: start must be a captioner with a Backbone, got {run.start!r}, a "
-            f"{type(found).__name__}."
+            f"CaptioningRun: start must have a Backbone, got {run.start!r}, whose encoder is a "
+            f"{type(found.encoder).__name__}. Go on with build_captioner and fit in Python."
         )
     if found.tokenizer.language != run.language:
         raise ValueError(
@@ -314,14 +336,20 @@ def _go_on(run, steps):
             f"got {run.language!r}."
         )
     decoder = fresh_copy(found.text_decoder)
-    captioner = Captioner(found.encoder.thawed(run.trainable_from), decoder, found.tokenizer)
-    decoder.set_weights(found.text_decoder.get_weights())
-    captioner.compile(
-        build_optimizer(run, steps),
-        loss=MaskedCrossEntropy(run.label_smoothing),
-        jit_compile="auto",
+    captioner = build_captioner(
+        found.encoder.thawed(_trainable_from(run, found.encoder.architecture)),
+        tokenizer=found.tokenizer,
+        text=decoder,
+        optimizer=build_optimizer(run, steps),
+        label_smoothing=run.label_smoothing,
     )
+    decoder.set_weights(found.text_decoder.get_weights())
     return captioner
+
+
+def _trainable_from(run, architecture):
+    """Returns the layer from which on a backbone learns: all of one without pretrained weights."""
+    return "all" if architecture == "conv_small" else run.trainable_from
 
 
 def _batches(run, out, captioner, training, validation):

@@ -4,7 +4,7 @@ from keras_vlm.core.files import replace_file
 
 
 def plot_history(summary, path):
-    """Draws losses and caption scores against epochs.
+    """Draws losses and caption scores against epochs; a reward is drawn beside the scores.
 
     Args:
         summary: what ``CaptionScores`` writes to ``scores.json``: a dict with ``history``.
@@ -18,13 +18,16 @@ def plot_history(summary, path):
     loss_axes, score_axes = figure.subplots(1, 2)
     for name in sorted({name for entry in history for name in entry["losses"]}):
         values = [entry["losses"].get(name) for entry in history]
-        loss_axes.plot(epochs, values, marker="o", markersize=3, label=name)
+        axes, label = (
+            (score_axes, "training reward") if name == "reward" else (loss_axes, name)
+        )
+        axes.plot(epochs, values, marker="o", markersize=3, label=label)
     loss_axes.set(xlabel="epoch", ylabel="nats a word", title="loss")
     loss_axes.legend()
     for name in ("CIDEr-D", "ROUGE-L", "BLEU-4"):
         values = [entry["scores"][name] for entry in history]
         score_axes.plot(epochs, values, marker="o", markersize=3, label=name)
-    score_axes.set(xlabel="epoch", title="validation, freely written captions")
+    score_axes.set(xlabel="epoch", title="freely written captions")
     score_axes.legend()
     with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import check_number
 from keras_vlm.decoding import Sampling
-from keras_vlm.decoding.step import IMPOSSIBLE
+from keras_vlm.decoding.constraints import lowered
 from keras_vlm.losses import smoothed_cross_entropy
 from keras_vlm.metrics.cider_reward import CiderReward
 from keras_vlm.tasks.generation import generate
@@ -83,10 +83,10 @@ class SelfCritical:
         fed = tf.concat([tf.fill(tf.shape(samples[..., :1]), START_ID), samples[..., :-1]], axis=-1)
         # Without dropout, as they were drawn: the gradient is of the policy that spoke.
         logits = captioner.text_decoder(features, fed, real_words=real, training=False)
-        # And without the unknown word, which no sample holds: a softmax that has it lets its share
-        # grow unpunished, until the model falls apart.
-        unknown = tf.range(logits.shape[-1]) == UNKNOWN_ID
-        logits = tf.where(unknown, IMPOSSIBLE, tf.cast(logits, tf.float32))
+        # And without the tokens that no sample holds: a softmax that has the unknown word lets its
+        # share grow unpunished, until the model falls apart.
+        logits = tf.cast(logits, tf.float32)
+        logits += lowered(logits.shape[-1], (PAD_ID, UNKNOWN_ID, START_ID))
         words = tf.boolean_mask(samples, real)
         losses = smoothed_cross_entropy(logits, words, 0.0)
         worth = tf.boolean_mask(tf.broadcast_to(advantages[..., None], tf.shape(real)), real)

@@ -150,7 +150,8 @@ class Backbone(keras.Model):
         name: name of the model.
 
     Raises:
-        ValueError: an option is unknown or out of range.
+        ValueError: an option is unknown or out of range, or nothing from ``trainable_from`` on can
+            learn.
         OSError: the weights cannot be downloaded or read.
 
     Example:
@@ -234,6 +235,7 @@ class Backbone(keras.Model):
         """
         copy = Backbone.from_config({**self.get_config(), "trainable_from": trainable_from})
         copy.set_weights(self.get_weights())
+        finalize_normalization(copy.network)
         return copy
 
     @classmethod
@@ -241,6 +243,19 @@ class Backbone(keras.Model):
         """Makes the backbone that ``get_config`` described, with random weights."""
         dtype = keras.saving.deserialize_keras_object(config.pop("dtype"))
         return cls(**config, weights=None, dtype=dtype)
+
+
+def finalize_normalization(network):
+    """Lets normalisation layers use the statistics that were assigned to their weights.
+
+    ``keras.layers.Normalization`` reads its weights once, when Keras itself loads them.
+
+    Args:
+        network: a Keras model.
+    """
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def resolve_backbone(backbone, image_size, dtype=None):
@@ -364,7 +379,7 @@ def _fold_rescaling(network, make, shape):
         if isinstance(layer, keras.layers.Normalization):
             mean, variance, *count = layer.get_weights()
             layer.set_weights([mean, variance / np.square(rescalings[1].scale), *count])
-            layer.finalize_state()
+    finalize_normalization(plain)
     return plain
 
 
@@ -372,7 +387,7 @@ def _freeze(network, trainable_from):
     """Freezes the layers before the one named; all of them for None.
 
     Raises:
-        ValueError: there is no such layer.
+        ValueError: there is no such layer, or nothing from it on can learn.
     """
     if trainable_from == "all":
         return
@@ -388,3 +403,8 @@ def _freeze(network, trainable_from):
         layer.trainable = learns and not isinstance(layer, keras.layers.BatchNormalization)
         if not learns and isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
+    if learns and not network.trainable_weights:
+        raise ValueError(
+            f"Backbone: trainable_from must leave weights that learn, but {network.name} has none "
+            f"from {trainable_from!r} on (batch normalisation stays frozen). Name an earlier layer."
+        )

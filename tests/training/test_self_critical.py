@@ -10,7 +10,7 @@ from oracles import scenes_captioner
 
 from keras_vlm import load_data
 from keras_vlm.metrics.cider_reward import CiderReward
-from keras_vlm.text.tokenizer import UNKNOWN_ID
+from keras_vlm.text.tokenizer import PAD_ID, START_ID, UNKNOWN_ID
 from keras_vlm.training.self_critical import SelfCritical
 
 
@@ -84,7 +84,8 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
     logits[0, allowed] = [0.3, -0.2, 0.5]
     logits[1, allowed] = [0.1, 0.4, -0.6]
     # Likely, and never drawn.
-    logits[:2, UNKNOWN_ID] = 1.5
+    never = [PAD_ID, UNKNOWN_ID, START_ID]
+    logits[:2, never] = [0.7, 1.5, 0.9]
     # From the third position on every sentence ends.
     logits[2:, 3] = 30
     targets = np.zeros((1, 2, length), np.int32)
@@ -105,7 +106,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
     found = tf.convert_to_tensor(tape.gradient(surrogate, decoder.logits.value)).numpy()
 
     with tf.GradientTape() as tape:
-        drawn = tf.where(np.arange(words) == UNKNOWN_ID, -1e9, decoder.logits.value)
+        drawn = tf.where(np.isin(np.arange(words), never), -1e9, decoder.logits.value)
         log_probs = tf.nn.log_softmax(drawn)
         expected = mean_length = 0.0
         for first, second in itertools.product(allowed, allowed):
@@ -120,7 +121,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
     gradient = -tape.gradient(expected, decoder.logits.value).numpy() / mean_length
     assert float(reward) == pytest.approx(float(expected), rel=0.1)
     np.testing.assert_allclose(found[:2, allowed], gradient[:2, allowed], atol=0.02)
-    np.testing.assert_array_equal(found[:2, UNKNOWN_ID], 0)
+    np.testing.assert_array_equal(found[:2, never], 0)
     assert np.abs(gradient[:2, allowed]).max() > 0.1
 
 
