@@ -105,6 +105,22 @@ def test_a_fine_tuned_backbone_is_stored(tmp_path):
         assert (3, 3, 3, 32) not in shapes
 
 
+def test_input_statistics_are_used_after_loading(tmp_path):
+    encoder = Backbone("efficientnet_b0", image_size=32, weights=None)
+    [place] = [
+        place
+        for place, layer in enumerate(encoder.network.layers)
+        if isinstance(layer, keras.layers.Normalization)
+    ]
+    normalization = encoder.network.layers[place]
+    mean, variance, count = normalization.get_weights()
+    normalization.set_weights([mean + 0.5, variance * 0.25, count])
+    model = build_captioner(encoder, tokenizer=Tokenizer(["a"], max_length=5), text="lstm")
+    save_compact(model, tmp_path / "mine")
+    again = load(tmp_path / "mine").encoder.network.layers[place]
+    np.testing.assert_allclose(again(np.ones((1, 2, 2, 3), np.float32)), 1.0, atol=1e-3)
+
+
 def test_unknown_name_and_damaged_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="Did you mean 'captioner-lite0-lstm-flickr8k'"):
         load("captioner-lite0-lstm-flickr9k")

@@ -26,6 +26,16 @@ def test_smoke(recipe, tmp_path):
     assert scores["task"] == "captioning"
     assert set(scores["scores"]) >= {"BLEU-4", "CIDEr-D", "ROUGE-L"}
     assert f"CIDEr-D    {scores['scores']['CIDEr-D']:.4f}" in done.stdout
+    # Each stage has run; the backbone is tuned by the second alone.
+    stages = [load(tmp_path / "run" / f"stage_{n}" / "model.keras") for n in (1, 2, 3)]
+    tuned = [stage.encoder.fingerprint() for stage in stages]
+    learning = [len(stage.encoder.trainable_weights) > 0 for stage in stages]
+    assert (learning, tuned[1] == tuned[2]) == ([False, True, False], True)
+    again = subprocess.run(
+        [sys.executable, recipe, "scenes:24", "--smoke", "--publish", tmp_path / "published"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "--smoke makes a toy" in again.stderr
     photo = ROOT / "tests" / "photos" / "photo.jpg"
     assert isinstance(load(tmp_path / "published").caption(photo)[0], str)
 

@@ -22,7 +22,8 @@ import pytest
 
 from keras_vlm.data import load_data
 from keras_vlm.data.sources import BytesExamples
-from keras_vlm.tasks.captioning import Captioner
+from keras_vlm.tasks.captioning import Captioner, build_captioner
+from keras_vlm.text import Tokenizer
 from keras_vlm.training import captioning_run
 from keras_vlm.training.captioning_run import (
     OPTIMIZERS,
@@ -386,38 +387,101 @@ def go_on(finished, out, **options):
 def test_a_run_goes_on_from_the_weights_of_another(finished):
     run, model = finished
     training = load_data(run.data)["train"]
-    captioner = captioning_run._build(go_on(finished, "nowhere"), training)
+    captioner = captioning_run._build(
+        go_on(finished, "nowhere", label_smoothing=0.2, learning_rate=0.5), training
+    )
     assert_equal(captioner.get_weights(), model.get_weights())
     assert captioner.tokenizer.get_config() == model.tokenizer.get_config()
-    assert captioner.encoder.frozen
-    tuned = captioning_run._build(go_on(finished, "nowhere", trainable_from="conv3"), training)
-    assert_equal(tuned.get_weights(), model.get_weights())
-    assert len(tuned.encoder.trainable_weights) == 1
-    assert tuned.loss.label_smoothing == 0.1
-    assert float(tuned.optimizer._learning_rate(0)) == 0.0
+    assert captioner.loss.label_smoothing == 0.2
+    peak = max(float(captioner.optimizer._learning_rate(step)) for step in range(6))
+    assert peak == pytest.approx(0.5)
+    # This backbone never had weights from ImageNet: it learns as a whole, as in a run from scratch.
+    assert len(captioner.encoder.trainable_weights) == 12
 
 
-def test_stages_one_after_the_other(finished, tmp_path):
-    """The backbone tuned, then CIDEr-D followed: each stage changes what it should."""
-    run, model = finished
-    tuned = train_captioner(
-        go_on(finished, tmp_path / "tuned", trainable_from="conv3", epochs=1), verbose=0
-    )
-    assert tuned.encoder.fingerprint() != model.encoder.fingerprint()
-    start = str(tmp_path / "tuned" / "model.keras")
-    last = go_on(
-        finished, tmp_path / "last", start=start, objective="self_critical", augment="flip",
-        epochs=2,
-    )  # fmt: skip
-    critical = train_captioner(last, verbose=0)
-    assert critical.encoder.frozen
-    assert critical.encoder.fingerprint() == tuned.encoder.fingerprint()
-    weights = zip(critical.get_weights(), tuned.get_weights(), strict=True)
-    assert any((one != two).any() for one, two in weights)
-    losses = read_json(tmp_path / "last" / "scores.json")["history"][0]["losses"]
-    assert set(losses) == {"val_loss"}
-    assert sorted(path.name for path in (tmp_path / "last").iterdir()) == FILES
-    assert_equal(train_captioner(last, verbose=0).get_weights(), critical.get_weights())
+def test_a_pretrained_backbone_thaws_where_a_run_says(tmp_path):
+    encoder = Backbone("efficientnet_lite0", image_size=32)
+    tokenizer = Tokenizer(["a"], max_length=5)
+    model = build_captioner(encoder, tokenizer=tokenizer, text="lstm")
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "start.keras")
+    for trainable_from, count in ((None, 0), ("head", 1), ("block15_project", 2)):
+        run = CaptioningRun(
+            data="", out="nowhere", start=str(tmp_path / "start.keras"),
+            trainable_from=trainable_from,
+        )  # fmt: skip
+        tuned = captioning_run._build(run, [])
+        assert len(tuned.encoder.trainable_weights) == count
+        assert tuned.encoder.fingerprint() == encoder.fingerprint()
+
+
+@pytest.fixture(scope="module")
+def critical(finished, tmp_path_factory):
+    """A self-critical run after ``finished``, that nothing interrupted: ``(run, model)``."""
+    out = tmp_path_factory.mktemp("critical") / "run"
+    run = go_on(finished, out, objective="self_critical", learning_rate=1e-3)
+    return run, train_captioner(run, verbose=0)
+
+
+STAGE_FILES = [name for name in FILES if name != "features"]
+
+
+def test_a_self_critical_stage(finished, critical):
+    run, model = critical
+    out = pathlib.Path(run.out)
+    assert sorted(path.name for path in out.iterdir()) == STAGE_FILES
+    history = read_json(out / "scores.json")["history"]
+    assert [entry["epoch"] for entry in history] == [-1, 0, 1, 2]
+    # The start was scored as it came.
+    best = read_json(pathlib.Path(finished[0].out) / "scores.json")["best"]
+    assert history[0] == {"epoch": -1, "scores": best["scores"], "losses": {}}
+    for entry in history[1:]:
+        assert set(entry["losses"]) == {"reward", "val_loss"}
+    assert [row["reward"] != "" for row in read_log(out)] == [False, True, True, True]
+    # What the run does not choose it does not note either.
+    assert not set(captioning_run.OF_THE_MODEL) & set(read_json(out / "run.json"))
+    assert_equal(train_captioner(run, verbose=0).get_weights(), model.get_weights())
+
+
+def test_where_nothing_is_better_the_start_is_kept(finished, tmp_path):
+    harmful = go_on(finished, tmp_path / "run", learning_rate=50.0, epochs=1)
+    model = train_captioner(harmful, verbose=0)
+    assert read_json(tmp_path / "run" / "scores.json")["best"]["epoch"] == -1
+    assert_equal(model.get_weights(), finished[1].get_weights())
+
+
+def test_a_killed_stage_resumes_without_its_start(finished, critical, tmp_path, monkeypatch):
+    start = tmp_path / "start.keras"
+    shutil.copy(pathlib.Path(finished[0].out) / "model.keras", start)
+    run = dataclasses.replace(critical[0], out=str(tmp_path / "run"), start=str(start))
+    with kills.watch(tmp_path / "run", monkeypatch) as states:
+        train_captioner(run, verbose=0)
+    start.unlink()
+    moments = [
+        # The start is copied and not scored; it is scored; the second epoch is not backed up.
+        next(i for i, state in enumerate(states) if "start.keras" in state),
+        next(i for i, state in enumerate(states) if "log.csv" in state),
+        next(
+            i for i, state in enumerate(states) if len(state.get("log.csv", b"").splitlines()) == 4
+        ),
+    ]
+    for moment in moments:
+        kills.restore(states[moment], tmp_path / "run")
+        model = train_captioner(run, verbose=0)
+        assert_equal(model.get_weights(), critical[1].get_weights())
+        for name in ("log.csv", "scores.json"):
+            expected = (pathlib.Path(critical[0].out) / name).read_bytes()
+            assert (tmp_path / "run" / name).read_bytes() == expected
+
+
+def test_a_run_of_an_older_version_can_go_on(finished, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished[0].out, out)
+    options = read_json(out / "run.json")
+    del options["objective"], options["start"]
+    (out / "run.json").write_text(json.dumps(options))
+    model = train_captioner(dataclasses.replace(finished[0], out=str(out)), verbose=0)
+    assert_equal(model.get_weights(), finished[1].get_weights())
 
 
 @pytest.mark.parametrize(
@@ -433,13 +497,25 @@ def test_what_the_model_has_cannot_be_chosen(finished, options, message):
         go_on(finished, "nowhere", **options)
 
 
+def test_self_critical_is_a_second_stage(tmp_path):
+    with pytest.raises(ValueError, match="start must be a captioner with the objective"):
+        make_run(tmp_path, objective="self_critical")
+
+
 def test_what_a_run_cannot_go_on_from(finished, tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing.keras: neither a file nor a published"):
         train_captioner(go_on(finished, tmp_path / "a", start="nothing.keras"), verbose=0)
     with pytest.raises(ValueError, match="language must be 'en', that of .*, got 'zh'"):
         train_captioner(go_on(finished, tmp_path / "b", language="zh"), verbose=0)
-    with pytest.raises(ValueError, match="trainable_from must be None, 'all' or a layer"):
-        train_captioner(go_on(finished, tmp_path / "c", trainable_from="block9"), verbose=0)
+    images = keras.Input((32, 32, 3))
+    network = keras.Model(images, keras.layers.Conv2D(4, 16)(images))
+    own = build_captioner(network, tokenizer=Tokenizer(["a"], max_length=5), text="lstm")
+    own.optimizer.build(own.trainable_variables)
+    own.save(tmp_path / "own.keras")
+    with pytest.raises(TypeError, match="start must have a Backbone, got .*own.keras"):
+        train_captioner(
+            go_on(finished, tmp_path / "c", start=str(tmp_path / "own.keras")), verbose=0
+        )
 
 
 # Kills

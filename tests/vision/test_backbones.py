@@ -360,6 +360,29 @@ def test_a_thawed_copy_has_the_weights_and_learns_elsewhere():
     assert backbone.frozen
     with pytest.raises(ValueError, match="trainable_from must be .*got 'conv9'"):
         backbone.thawed("conv9")
+    with pytest.raises(ValueError, match="conv_small has none from 'norm3' on .*earlier layer"):
+        backbone.thawed("norm3")
+
+
+def test_a_thawed_copy_normalises_its_input_alike():
+    """EfficientNet's first layer reads its statistics from its weights once only."""
+    backbone = Backbone("efficientnet_b0", image_size=37, weights=None)
+
+    def input_layer(backbone):
+        return next(
+            layer
+            for layer in backbone.network.layers
+            if isinstance(layer, keras.layers.Normalization)
+        )
+
+    normalization = input_layer(backbone)
+    mean, variance, count = normalization.get_weights()
+    normalization.set_weights([mean + [0.4, 0.5, 0.6], variance * 0.09, count])
+    normalization.finalize_state()
+    copy = input_layer(backbone.thawed("top_conv"))
+    images = some_images(2, 37, 37) / 255
+    expected = (images - [0.4, 0.5, 0.6]) / 0.3
+    np.testing.assert_allclose(copy(images), expected, atol=1e-5)
 
 
 # Weights
