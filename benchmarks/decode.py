@@ -9,9 +9,12 @@ cross-attention (the nearest thing it has to a small captioner); ours is the ``T
 and the ``LSTMDecoder`` for comparison.
 
 The reason for the gain: the whole search is one compiled loop. A step is tens of small operations;
-outside a compiled graph each costs more to start than to run, and at batch 1 that is all the time
-there is. With beams, ours reads a picture once for all of them, and the picture's keys and values
+outside a compiled graph each costs more to start than to run. With beams, ours reads a picture once for all of them, and the picture's keys and values
 are never copied or reordered.
+
+What is left at batch 1 is memory: a step of the Transformer reads 20 MB of weights, by one core, and
+everything else in it takes a tenth of its time. One layer, whose 12 MB stay in the cache, takes
+less than half the time of two. The LSTM's step reads 16 MB.
 """
 
 import argparse
