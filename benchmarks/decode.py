@@ -9,8 +9,8 @@ cross-attention (the nearest thing it has to a small captioner); ours is the ``T
 and the ``LSTMDecoder`` for comparison.
 
 The reason for the gain: the whole search is one compiled loop. A step is tens of small operations;
-outside a compiled graph each costs more to start than to run. With beams, ours reads a picture once for all of them, and the picture's keys and values
-are never copied or reordered.
+outside a compiled graph each costs more to start than to run. With beams, ours reads a picture once
+for all of them, and the picture's keys and values are never copied or reordered.
 
 What is left at batch 1 is memory: a step of the Transformer reads 20 MB of weights, by one core, and
 everything else in it takes a tenth of its time. One layer, whose 12 MB stay in the cache, takes
