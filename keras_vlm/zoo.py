@@ -16,8 +16,8 @@ import numpy as np
 from keras_vlm.core.checks import DataError, suggest
 from keras_vlm.core.files import replace_folder
 from keras_vlm.tasks.captioning import Captioner
-from keras_vlm.vision.backbones import Backbone, finalize_normalization
 from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH, packaged_key
+from keras_vlm.vision.input_statistics import finalize_normalization
 
 MODEL_CLASSES = (Captioner,)
 INSTALLED = pathlib.Path(__file__).parent / "saved_models"
@@ -35,7 +35,7 @@ def list_models():
         'captioning'
     """
     found = []
-    for folder in sorted(path.parent for path in _root().glob("*/config.json")):
+    for folder in _published():
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         found.append(
@@ -80,7 +80,7 @@ def load(name_or_path):
     for folder in (path, _root() / path):
         if (folder / "config.json").is_file():
             return _load_compact(folder)
-    names = [model.name for model in _root().glob("*") if (model / "config.json").is_file()]
+    names = [folder.name for folder in _published()]
     raise FileNotFoundError(
         f"{name_or_path}: neither a file nor a published model.{suggest(name_or_path, names)} "
         f"Published: {', '.join(sorted(names))}."
@@ -127,8 +127,7 @@ def _load_compact(folder):
                     weight.assign(stored[key])
                 else:
                     weight.assign(packaged[id(weight)])
-        if isinstance(getattr(model, "encoder", None), Backbone):
-            finalize_normalization(model.encoder.network)
+        finalize_normalization(model)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{folder}: cannot be read as a published model ({error}).") from error
     return model
@@ -141,6 +140,12 @@ def _packaged_values(model):
         return {}
     with np.load(WEIGHTS_PATH) as stored:
         return {id(weight): stored[packaged_key(weight)] for weight in encoder.network.weights}
+
+
+def _published():
+    """Returns the folders of the published models, not those that are being written."""
+    found = sorted(path.parent for path in _root().glob("*/config.json"))
+    return [folder for folder in found if not folder.name.startswith(".")]
 
 
 def _root():

@@ -121,6 +121,17 @@ def test_input_statistics_are_used_after_loading(tmp_path):
     np.testing.assert_allclose(again(np.ones((1, 2, 2, 3), np.float32)), 1.0, atol=1e-3)
 
 
+def test_what_is_being_written_is_not_published(monkeypatch, tmp_path):
+    for name in ("mine", ".writing-mine-1"):
+        save_compact(scenes_captioner(), tmp_path / name)
+    facts = {"task": "captioning", "scores": {}, "signature": ""}
+    (tmp_path / "mine" / "scores.json").write_text(json.dumps(facts))
+    monkeypatch.setattr("keras_vlm.zoo._root", lambda: tmp_path)
+    assert [model["name"] for model in list_models()] == ["mine"]
+    with pytest.raises(FileNotFoundError, match=r"Published: mine\.$"):
+        load("nothing")
+
+
 def test_unknown_name_and_damaged_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="Did you mean 'captioner-lite0-lstm-flickr8k'"):
         load("captioner-lite0-lstm-flickr9k")

@@ -33,12 +33,25 @@ def load_members(name):
     """
     from keras_vlm.zoo import load
 
-    members = name.split("+")
-    if len(members) == 1 or pathlib.Path(name).exists():
+    members = []
+    for piece in name.split("+"):
+        # A plus may also be part of a path.
+        if members and not _is_there(members[-1]):
+            members[-1] += f"+{piece}"
+        else:
+            members.append(piece)
+    if len(members) == 1:
         return load(name)
     from keras_vlm.tasks.ensemble import CaptionerEnsemble
 
     return CaptionerEnsemble([load(member) for member in members])
+
+
+def _is_there(name):
+    """Whether a name is whole: that of a published model, or a path that exists."""
+    from keras_vlm.zoo import list_models
+
+    return pathlib.Path(name).exists() or name in {model["name"] for model in list_models()}
 
 
 def add_search_arguments(parser):

@@ -27,6 +27,11 @@ def add_arguments(parser):
 def run(options):
     """Writes captions; returns 1 if a picture could not be read."""
     model = open_model(options.model)
+    if options.attention and not hasattr(getattr(model, "text_decoder", None), "attend"):
+        raise TypeError(
+            f"--attention wants one Captioner, got {options.model}: an ensemble and a SavedModel "
+            "do not say where a word looked."
+        )
     found = model.caption(
         options.images,
         beam_size=options.beam_size,

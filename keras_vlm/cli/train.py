@@ -9,7 +9,7 @@ DATA is one of
 
 OUT gets model.keras (the best epoch), scores.json, log.csv, curves.png and run.json.
 
-examples:
+example:
   keras-vlm train folder:my_photos --out runs/first --text lstm --epochs 10
   keras-vlm train folder:my_photos --out runs/tuned --start runs/first/model.keras \
     --trainable-from block9_expand --augment light --learning-rate 5e-4 --average 0.99

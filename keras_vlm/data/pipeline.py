@@ -46,9 +46,10 @@ class EpochSeed:
         """
         epoch = 0
         if self.counter is not None:
-            # Whole epochs, for the epoch's first step runs beside the pipeline and may have been
-            # counted already.
-            epoch = tf.cast(tf.convert_to_tensor(self.counter), tf.int64) // max(1, steps)
+            # To the nearest whole epoch: its first step runs beside the pipeline and may have been
+            # counted already; steps that overflowed in float16 were not counted.
+            counted = tf.cast(tf.convert_to_tensor(self.counter), tf.int64)
+            epoch = (counted + max(0, steps - 1) // 2) // max(1, steps)
         return tf.constant(self.seed, tf.int64) * 1_000_003 + epoch
 
 

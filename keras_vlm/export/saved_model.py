@@ -37,7 +37,7 @@ def export_saved_model(model, path, *, beam_size=3, xla=False, overwrite=False):
     is answered.
 
     Args:
-        model: a ``Captioner``.
+        model: a ``Captioner`` or a ``CaptionerEnsemble``.
         path: the folder to write; TensorFlow Serving expects ``NAME/VERSION``, VERSION a number.
         beam_size: width of the beam search.
         xla: whether to add ``beam_xla``.

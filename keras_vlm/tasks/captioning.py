@@ -92,7 +92,8 @@ def build_captioner(
     if optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.01, clipnorm=5.0)
     optimizer = keras.optimizers.get(optimizer)
-    if decoder.compute_dtype == "float16":
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if decoder.compute_dtype == "float16" and not scaled:
         # Keras would look at the policy of the whole model, which casts nothing itself.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     captioner.compile(
@@ -288,7 +289,9 @@ class Captioner(CaptionMixin, keras.Model):
         """
         if shuffle is None:
             shuffle = examples.split == "train"
-        epoch_seed = EpochSeed(seed, self.optimizer.iterations) if shuffle else None
+        # The variable itself: with gradient accumulation, `iterations` is a number made of it.
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        epoch_seed = EpochSeed(seed, optimizer._iterations) if shuffle else None
         options = {"captions_per_image": captions_per_image, "epoch_seed": epoch_seed}
         augment = {True: "standard", False: None}.get(augment, augment)
         if cache is None:

@@ -9,6 +9,7 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_vlm.tasks.captioning import Captioner
 from keras_vlm.tasks.generation import CaptionMixin, TextWriter
 
 
@@ -29,6 +30,7 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
         tokenizer: the tokenizer they share.
 
     Raises:
+        TypeError: one of them is no ``Captioner``.
         ValueError: there are fewer than two, or they differ in what they must share.
 
     Example:
@@ -52,6 +54,17 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
     def resize(self):
         """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
         return self.captioners[0].resize
+
+    def save(self, *args, **kwargs):
+        """Refuses.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "CaptionerEnsemble: save its members, each as a .keras file, or export it with "
+            "export_saved_model."
+        )
 
 
 class EnsembleEncoder:
@@ -108,8 +121,15 @@ def _check_alike(captioners):
     """Checks that captioners can write together.
 
     Raises:
+        TypeError: one of them is no ``Captioner``.
         ValueError: they cannot.
     """
+    for captioner in captioners:
+        if not isinstance(captioner, Captioner):
+            raise TypeError(
+                f"CaptionerEnsemble: captioners must be Captioner objects, got {captioner!r}. "
+                "Open files and published models with keras_vlm.load."
+            )
     if len(captioners) < 2:
         raise ValueError(
             f"CaptionerEnsemble: captioners must be two or more, got {len(captioners)}."

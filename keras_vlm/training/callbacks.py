@@ -83,7 +83,8 @@ class CaptionScores(keras.callbacks.Callback):
             self.history = json.loads(text)["history"]
         if self.score_start and not self.history:
             # A model that is saved with half an optimizer could not be loaded.
-            self.model.optimizer.build(self.model.trainable_variables)
+            if not self.model.optimizer.built:
+                self.model.optimizer.build(self.model.trainable_variables)
             self._score(-1, {})
 
     def on_epoch_end(self, epoch, logs=None):
@@ -96,7 +97,8 @@ class CaptionScores(keras.callbacks.Callback):
             scores = self._score(epoch, logs or {})
         if logs is not None:
             logs.update({f"val_{name}": score for name, score in scores.items()})
-        if self.patience is not None and epoch - self.best["epoch"] >= self.patience:
+        best = max(self.best["epoch"], self.start_epoch - 1)
+        if self.patience is not None and epoch - best >= self.patience:
             self.model.stop_training = True
 
     def _score(self, epoch, logs):

@@ -265,6 +265,8 @@ def _claim_folder(run, out):
         return
     # Before its first backup a run has nothing to lose: a wrong option may be put right.
     if not any((out / name).exists() for name in ("backup", "model.keras")):
+        for name in (START, "best.keras", "scores.json", "log.csv"):
+            (out / name).unlink(missing_ok=True)
         write_json(note, options)
         return
     key = changed[0]

@@ -17,6 +17,7 @@ from keras import applications
 from keras_vlm.core.checks import check_choice, suggest
 from keras_vlm.vision.efficientnet_lite import build_efficientnet_lite0
 from keras_vlm.vision.image import RESIZE_MODES
+from keras_vlm.vision.input_statistics import finalize_normalization, fold_rescaling
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
@@ -245,19 +246,6 @@ class Backbone(keras.Model):
         return cls(**config, weights=None, dtype=dtype)
 
 
-def finalize_normalization(network):
-    """Lets normalisation layers use the statistics that were assigned to their weights.
-
-    ``keras.layers.Normalization`` reads its weights once, when Keras itself loads them.
-
-    Args:
-        network: a Keras model.
-    """
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
-
-
 def resolve_backbone(backbone, image_size, dtype=None):
     """Turns a name, a ``Backbone`` or any image model into an encoder.
 
@@ -328,7 +316,7 @@ def _make_network(architecture, size, weights, dtype):
         try:
             source = "imagenet" if weights == "imagenet" else None
             network = make(include_top=False, weights=source, input_shape=shape)
-            network = _fold_rescaling(network, make, shape)
+            network = fold_rescaling(network, make, shape)
         except Exception as error:
             if weights != "imagenet":
                 raise
@@ -363,24 +351,6 @@ def _load_file(network, path):
             f"Backbone: weights must be a file that network.save_weights of {network.name} wrote, "
             f"got {str(path)!r}: {error}"
         ) from error
-
-
-def _fold_rescaling(network, make, shape):
-    """Moves into the weights the layer that Keras adds to EfficientNet B0..B7 for ImageNet's alone.
-
-    A saved model is rebuilt without ImageNet's weights, so the layer would be missing there.
-    """
-    rescalings = [layer for layer in network.layers if isinstance(layer, keras.layers.Rescaling)]
-    if len(rescalings) < 2:
-        return network
-    plain = make(include_top=False, weights=None, input_shape=shape)
-    plain.set_weights(network.get_weights())
-    for layer in plain.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            mean, variance, *count = layer.get_weights()
-            layer.set_weights([mean, variance / np.square(rescalings[1].scale), *count])
-    finalize_normalization(plain)
-    return plain
 
 
 def _freeze(network, trainable_from):

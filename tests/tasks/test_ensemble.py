@@ -118,9 +118,13 @@ def test_a_plus_joins_names(members, ensemble, photos, tmp_path):
         member.save(path)
     joined = load_members("+".join(map(str, paths)))
     assert joined.caption(photos) == ensemble.caption(photos)
-    # A plus may also be part of a name.
+    # A plus may also be part of a path.
     members[0].save(tmp_path / "a+b.keras")
     assert load_members(str(tmp_path / "a+b.keras")).caption(photos) == members[0].caption(photos)
+    joined = load_members(f"{tmp_path / 'a+b.keras'}+{paths[1]}")
+    assert joined.caption(photos) == ensemble.caption(photos)
+    with pytest.raises(FileNotFoundError, match=r"nothing\+c.keras: neither a file nor a"):
+        load_members("nothing+c.keras")
 
 
 def test_what_cannot_write_together(members, ensemble, photos):
@@ -136,5 +140,9 @@ def test_what_cannot_write_together(members, ensemble, photos):
     )
     with pytest.raises(ValueError, match="the same image size, but number 2 has another"):
         CaptionerEnsemble([*members, large])
+    with pytest.raises(TypeError, match="must be Captioner objects, got 'a.keras'"):
+        CaptionerEnsemble([members[0], "a.keras"])
     with pytest.raises(TypeError, match="must be a Captioner, got CaptionerEnsemble"):
         attend_words(ensemble, photos)
+    with pytest.raises(NotImplementedError, match="save its members, .* or export"):
+        ensemble.save("e.keras")

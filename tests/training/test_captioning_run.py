@@ -19,6 +19,7 @@ import keras
 import kills
 import numpy as np
 import pytest
+from oracles import scenes_captioner
 
 from keras_vlm.data import load_data
 from keras_vlm.data.sources import BytesExamples
@@ -400,8 +401,13 @@ def test_a_run_goes_on_from_the_weights_of_another(finished):
 
 
 def test_a_pretrained_backbone_thaws_where_a_run_says(tmp_path):
-    encoder = Backbone("efficientnet_lite0", image_size=32)
+    encoder = Backbone("efficientnet_lite0", image_size=64)
     tokenizer = Tokenizer(["a"], max_length=5)
+    batch = {
+        "images": 255 * np.random.default_rng(0).random((2, 64, 64, 3)).astype("float32"),
+        "token_ids": np.array([[[2, 4, 4, 4]]] * 2, np.int32),
+    }
+    words = np.array([[[4, 4, 4, 3]]] * 2, np.int32)
     model = build_captioner(encoder, tokenizer=tokenizer, text="lstm")
     model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "start.keras")
@@ -413,6 +419,14 @@ def test_a_pretrained_backbone_thaws_where_a_run_says(tmp_path):
         tuned = captioning_run._build(run, [])
         assert len(tuned.encoder.trainable_weights) == count
         assert tuned.encoder.fingerprint() == encoder.fingerprint()
+        for _ in range(2):  # The first step's learning rate is 0.
+            tuned.train_on_batch(batch, words)
+        moved = {
+            ours.path.split("/")[0]
+            for ours, theirs in zip(tuned.encoder.weights, encoder.weights, strict=True)
+            if not np.array_equal(ours, theirs)
+        }
+        assert moved == set(["block15_project", "head"][2 - count :])
 
 
 @pytest.fixture(scope="module")
@@ -441,6 +455,28 @@ def test_a_self_critical_stage(finished, critical):
     # What the run does not choose it does not note either.
     assert not set(captioning_run.OF_THE_MODEL) & set(read_json(out / "run.json"))
     assert_equal(train_captioner(run, verbose=0).get_weights(), model.get_weights())
+
+
+def test_a_start_can_be_put_right(finished, critical, tmp_path, monkeypatch):
+    """Nothing of a first attempt is left in a run that begins with another model."""
+    out = tmp_path / "run"
+    other = scenes_captioner()
+    other.optimizer.build(other.trainable_variables)
+    other.save(tmp_path / "other.keras")
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    first = dataclasses.replace(critical[0], out=str(out), start=str(tmp_path / "other.keras"))
+    with monkeypatch.context() as patches:
+        # Once the start is copied and scored.
+        patches.setattr(captioning_run.TrainingBackup, "on_train_begin", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_captioner(first, verbose=0)
+    assert (out / "scores.json").exists()
+    model = train_captioner(dataclasses.replace(critical[0], out=str(out)), verbose=0)
+    assert_equal(model.get_weights(), critical[1].get_weights())
+    assert read_log(out) == read_log(pathlib.Path(critical[0].out))
 
 
 def test_where_nothing_is_better_the_start_is_kept(finished, tmp_path):
