@@ -27,11 +27,10 @@ def add_arguments(parser):
 def run(options):
     """Writes captions; returns 1 if a picture could not be read."""
     model = open_model(options.model)
-    if options.attention and not hasattr(getattr(model, "text_decoder", None), "attend"):
-        raise TypeError(
-            f"--attention wants one Captioner, got {options.model}: an ensemble and a SavedModel "
-            "do not say where a word looked."
-        )
+    if options.attention:
+        from keras_vlm.explain.attention import attend_words, check_attends, plot_attention
+
+        check_attends(model)
     found = model.caption(
         options.images,
         beam_size=options.beam_size,
@@ -58,8 +57,6 @@ def run(options):
     for path in unreadable:
         print(f"keras-vlm caption: {path}: cannot be read as a picture.", file=sys.stderr)
     if options.attention:
-        from keras_vlm.explain.attention import attend_words, plot_attention
-
         good = [path for path in options.images if path not in unreadable]
         plot_attention(attend_words(model, good), options.attention)
         print(f"Where each word looked: {options.attention}", file=sys.stderr)

@@ -28,6 +28,22 @@ class WordAttention:
     weights: np.ndarray
 
 
+def check_attends(captioner):
+    """Checks that a model can say where its words look.
+
+    Args:
+        captioner: any model with a ``caption`` method.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not hasattr(getattr(captioner, "text_decoder", None), "attend"):
+        raise TypeError(
+            f"attend_words: captioner must be a Captioner, got {type(captioner).__name__}: an "
+            "ensemble and a SavedModel do not say where a word looked."
+        )
+
+
 def attend_words(captioner, images, captions=None):
     """Says where each word looked.
 
@@ -43,11 +59,7 @@ def attend_words(captioner, images, captions=None):
         TypeError: ``captioner`` is another kind of model.
         ValueError: there are not as many captions as pictures.
     """
-    if not hasattr(getattr(captioner, "text_decoder", None), "attend"):
-        raise TypeError(
-            f"attend_words: captioner must be a Captioner, got {type(captioner).__name__}: an "
-            "ensemble and a SavedModel do not say where a word looked."
-        )
+    check_attends(captioner)
     pictures = np.concatenate(
         [batch for batch, _ in read_images(images, captioner.image_size, resize=captioner.resize)]
     )
