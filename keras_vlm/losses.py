@@ -1,4 +1,4 @@
-"""Losses over words.
+"""Losses: over words, and over pairs of pictures and captions.
 
 Refuses to know how the logits were made. Dimension letters: B batch, K captions a picture,
 T text positions, V vocabulary.
@@ -92,3 +92,155 @@ def smoothed_cross_entropy(logits, targets, label_smoothing):
         return losses, gradient
 
     return cross_entropy(logits)
+
+
+class PairLoss(keras.losses.Loss):
+    """Abstract: how well pictures and captions find each other in a batch.
+
+    ``y_pred`` [B,B,K] holds the scores of picture i (first axis) with caption k of picture j;
+    ``y_true`` [B,K] is True where there is a caption. All captions of a picture are right answers,
+    and never each other's wrong ones. A subclass implements ``cost(scores, real)``.
+
+    Attributes:
+        scale: what a cosine is multiplied by at first to be a score, or None where scores are
+            cosines; a scale is learned.
+        bias: what is added to it at first, or None for no bias.
+    """
+
+    scale = bias = None
+
+    def __init__(self, name):
+        # The mean over captions is taken in `cost`; there is nothing left to reduce.
+        super().__init__(name=name, reduction="sum", dtype="float32")
+
+    def call(self, y_true, y_pred):
+        """Returns the mean cost of a real caption, a float32 scalar."""
+        return self.cost(ops.cast(y_pred, "float32"), ops.cast(y_true, "bool"))
+
+    def cost(self, scores, real):
+        """Returns the loss of scores [B,B,K] float32 under real [B,K] bool."""
+        raise NotImplementedError
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {"name": self.name}
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class ContrastiveLoss(PairLoss):
+    """Cross-entropy of the right picture among pictures, and of each right caption among captions.
+
+    Args:
+        name: name of the loss.
+
+    Source:
+        Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
+        Supervision" (CLIP), https://arxiv.org/abs/2103.00020, whose pictures have one caption. Of
+        several, each is told from the captions of other pictures, without the others of its own.
+    """
+
+    scale = 1 / 0.07
+
+    def __init__(self, name="contrastive"):
+        super().__init__(name)
+
+    def cost(self, scores, real):
+        """Returns the mean of both directions."""
+        own = own_pairs(scores)
+        right = own_scores(scores)
+        among_pictures = ops.logsumexp(scores, axis=0) - right
+        wrong = ops.where(real[None] & ~own, scores, NEVER)
+        wrong = ops.logsumexp(wrong, axis=(1, 2))
+        among_captions = ops.softplus(wrong[:, None] - right)
+        return mean_of_real(0.5 * (among_pictures + among_captions), real)
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class SigmoidLoss(PairLoss):
+    """Each pair of a picture and a caption is a question of its own: do they belong together?
+
+    Args:
+        name: name of the loss.
+
+    Source:
+        Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training" (SigLIP),
+        https://arxiv.org/abs/2303.15343; the sum over pairs is divided by the number of captions.
+    """
+
+    scale, bias = 10.0, -10.0
+
+    def __init__(self, name="sigmoid"):
+        super().__init__(name)
+
+    def cost(self, scores, real):
+        """Returns the sum over pictures, and the mean over captions."""
+        signs = ops.where(own_pairs(scores), 1.0, -1.0)
+        return mean_of_real(ops.sum(ops.softplus(-signs * scores), axis=0), real)
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class TripletLoss(PairLoss):
+    """A right pair must beat the best wrong caption and the best wrong picture by a margin.
+
+    Args:
+        margin: by how much, in cosine.
+        hardest: whether only the best wrong one counts; otherwise all wrong ones do, on the mean,
+            which is the gentler start.
+        name: name of the loss.
+
+    Raises:
+        ValueError: ``margin`` is out of range.
+
+    Source:
+        Faghri et al. 2018, "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives",
+        https://arxiv.org/abs/1707.05612.
+    """
+
+    def __init__(self, margin=0.2, *, hardest=True, name="triplet"):
+        super().__init__(name)
+        self.margin = check_number("TripletLoss", "margin", margin, minimum=0, maximum=2)
+        self.hardest = hardest
+
+    def cost(self, scores, real):
+        """Returns the mean of both directions' costs."""
+        own = own_pairs(scores)
+        right = own_scores(scores)
+        # Of caption (j, k): against all other pictures; against all captions of other pictures.
+        of_pictures = ops.relu(self.margin + scores - right[None])
+        of_captions = ops.relu(self.margin + scores[:, None] - right[:, :, None, None])
+        of_pictures = ops.where(own, 0.0, of_pictures)
+        of_captions = ops.where((real[None] & ~own)[:, None], of_captions, 0.0)
+        if self.hardest:
+            costs = ops.max(of_pictures, axis=0) + ops.max(of_captions, axis=(2, 3))
+        else:
+            wrong = ops.sum(ops.cast(real[None] & ~own, "float32"), axis=(1, 2))
+            pictures = ops.maximum(ops.cast(ops.shape(scores)[0] - 1, "float32"), 1.0)
+            costs = ops.sum(of_pictures, axis=0) / pictures
+            costs += ops.sum(of_captions, axis=(2, 3)) / ops.maximum(wrong, 1.0)[:, None]
+        return mean_of_real(costs, real)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {**super().get_config(), "margin": self.margin, "hardest": self.hardest}
+
+
+# Below any score, and its exponential is 0.
+NEVER = -1e9
+
+PAIR_LOSSES = {"contrastive": ContrastiveLoss, "sigmoid": SigmoidLoss, "triplet": TripletLoss}
+
+
+def own_pairs(scores):
+    """Returns [B,B,1] bool: True where scores [B,B,K] are those of a picture's own captions."""
+    return ops.eye(ops.shape(scores)[0], dtype="bool")[..., None]
+
+
+def own_scores(scores):
+    """Returns [B,K]: the scores, of [B,B,K], of each picture with its own captions."""
+    return ops.sum(ops.where(own_pairs(scores), scores, 0.0), axis=0)
+
+
+def mean_of_real(costs, real):
+    """Returns the mean of costs [B,K] where real [B,K] is True; 0 where it is nowhere."""
+    real = ops.cast(real, "float32")
+    return ops.sum(costs * real) / ops.maximum(ops.sum(real), 1.0)

@@ -12,13 +12,13 @@ def open_model(name):
         name: what the user typed; a ``+`` joins the members of an ensemble.
 
     Returns:
-        Something with the ``caption`` method of a ``Captioner``.
+        Something with the methods of a ``Captioner`` or a ``Retriever``.
     """
     path = pathlib.Path(name)
     if path.is_dir() and not (path / "config.json").exists():
-        from keras_vlm.export.saved_model import ServedCaptioner
+        from keras_vlm.export.served import open_saved_model
 
-        return ServedCaptioner(path)
+        return open_saved_model(path)
     return load_members(name)
 
 

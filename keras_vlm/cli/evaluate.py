@@ -1,9 +1,12 @@
-"""Score a model on a data split: BLEU, ROUGE-L and CIDEr-D of freely written captions.
+"""Score a model on a data split.
+
+A captioner: BLEU, ROUGE-L and CIDEr-D of freely written captions. A retriever: R@1, R@5, R@10,
+median rank and mAP, by picture and by sentence.
 
 MODEL is the name of a published model, a .keras file, a SavedModel folder, or several of the first
 two joined by `+`: an ensemble, whose word probabilities are averaged. DATA is a data source (see
-`keras-vlm train --help`). The scores equal those of pycocoevalcap; the signature says how they were
-made, and scores with different signatures do not compare.
+`keras-vlm train --help`). Caption scores equal those of pycocoevalcap; the signature says how
+scores were made, and scores with different signatures do not compare.
 
 example:
   keras-vlm evaluate captioner-lite0-lstm-flickr8k flickr8k:DIR --split dev --json scores.json
@@ -20,6 +23,12 @@ def add_arguments(parser):
     parser.add_argument("--language", default="en", help="language of the captions: en or zh")
     add_search_arguments(parser)
     parser.add_argument(
+        "--folds",
+        type=int,
+        default=1,
+        help="a retriever's: equal parts scored apart, 5 for the 1k figures of 5,000 pictures",
+    )
+    parser.add_argument(
         "--json", metavar="FILE", help="write scores, signature and predictions to FILE"
     )
 
@@ -35,12 +44,13 @@ def run(options):
         load_data(options.data, language=options.language)[options.split],
         beam_size=options.beam_size,
         batch_size=options.batch_size,
+        folds=options.folds,
     )
     for name, score in found.scores.items():
-        print(f"{name:10s} {score:.4f}")
+        print(f"{name:26s} {score:.4f}")
     print(f"signature  {found.signature}")
     for name, value in found.diversity.items():
-        print(f"{name:10s} {value:.4g}")
+        print(f"{name:26s} {value:.4g}")
     if options.json:
         found.save(options.json)
         print(f"Written: {options.json}")

@@ -1,4 +1,7 @@
-"""Write one SavedModel that turns picture bytes into captions, for TensorFlow Serving.
+"""Write one SavedModel that does the whole job, for TensorFlow Serving.
+
+A captioner turns picture bytes into captions; a retriever turns picture bytes, and sentences, into
+vectors of one space (signatures embed_image and embed_text).
 
 MODEL is the name of a published model or a .keras file, or several joined by `+`: an ensemble,
 whose word probabilities are averaged. TensorFlow Serving looks for NAME/VERSION, so let DIR end in
@@ -16,7 +19,7 @@ def add_arguments(parser):
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("folder", metavar="DIR", help="folder to write, such as captioner/1")
     parser.add_argument(
-        "--beam-size", type=int, default=3, help="width of the beam search (default: 3)"
+        "--beam-size", type=int, default=3, help="width of a captioner's beam search (default: 3)"
     )
     parser.add_argument(
         "--xla", action="store_true", help="add the signature beam_xla, which servers may refuse"

@@ -7,10 +7,10 @@ import sys
 # Names only: a subcommand's imports, TensorFlow among them, wait until it is called.
 COMMANDS = {
     "quickstart": "train, score, export and look, on rendered data, in a few minutes",
-    "train": "train a captioner on photos of your own, or resume a run",
+    "train": "train a model on photos of your own, or resume a run",
     "caption": "write captions for pictures",
     "evaluate": "score a model on a data split",
-    "export": "write one SavedModel: picture bytes in, caption out",
+    "export": "write one SavedModel: picture bytes in, caption or vector out",
     "models": "list the published models",
 }
 

@@ -2,6 +2,9 @@
 
 from keras_vlm.cli.arguments import print_json
 
+# The scores by which the models of each task are known.
+TOLD = ("BLEU-4", "CIDEr-D", "image_to_text_R@1", "text_to_image_R@1", "text_to_image_R@10")
+
 
 def add_arguments(parser):
     """Adds the flags."""
@@ -16,11 +19,12 @@ def run(options):
     if options.json:
         print_json(models)
         return
-    print(f"{'name':42s} {'task':12s} {'MB':>5s}  BLEU-4  CIDEr-D")
+    print(f"{'name':42s} {'task':12s} {'MB':>5s}  scores")
     for model in models:
-        scores = model["scores"]
-        print(
-            f"{model['name']:42s} {model['task']:12s} {model['size_mb']:5.1f}  "
-            f"{scores['BLEU-4']:.3f}   {scores['CIDEr-D']:.3f}"
-        )
-    print("\nUse one: keras-vlm caption NAME photo.jpg")
+        told = [(name, model["scores"].get(name)) for name in TOLD]
+        scores = ", ".join(f"{name} {score:.3g}" for name, score in told if score is not None)
+        print(f"{model['name']:42s} {model['task']:12s} {model['size_mb']:5.1f}  {scores}")
+    print(
+        "\nUse one: keras-vlm caption NAME photo.jpg, or "
+        "keras-vlm index DIR --model NAME --out INDEX"
+    )

@@ -1,4 +1,7 @@
-r"""Train a captioner, or resume a run that was interrupted: type the same command again.
+r"""Train a model, or resume a run that was interrupted: type the same command again.
+
+--task captioning writes a sentence for a picture; --task retrieval finds pictures by a sentence,
+and sentences by a picture.
 
 DATA is one of
   scenes                        rendered shapes, no files needed
@@ -15,8 +18,10 @@ example:
     --trainable-from block9_expand --augment light --learning-rate 5e-4 --average 0.99
   keras-vlm train folder:my_photos --out runs/best --start runs/tuned/model.keras \
     --objective self_critical --augment flip --learning-rate 5e-5 --average 0.95
+  keras-vlm train folder:my_photos --out runs/search --task retrieval --augment flip
 """
 
+import argparse
 import dataclasses
 import json
 import pathlib
@@ -27,16 +32,22 @@ HELP = {
     "split": "split to train on",
     "validation_split": "split that chooses the best epoch; never trained on",
     "language": "language of the captions: en or zh",
-    "start": "go on from this captioner, a model.keras or a published name, with its words and "
-    "layers (the backbone is frozen again without --trainable-from): to fine-tune, for a "
+    "start": "go on from this model of the task, a model.keras or a published name, with its words "
+    "and layers (the backbone is frozen again without --trainable-from): to fine-tune, for a "
     "self-critical stage, or for photos of your own; words that it does not know stay unknown",
     "objective": "cross_entropy, or self_critical: follow the CIDEr-D of captions that the model "
     "draws itself; a second stage after --start",
-    "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ...",
+    "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ..., "
+    "or a model of this package, whose encoder is taken over",
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
-    "text": "text layers: lstm or transformer",
+    "text": "text layers: lstm or transformer; for retrieval also gru or bag",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat",
-    "hidden_dim": "model width",
+    "hidden_dim": "width of the text layers",
+    "dim": "width of the common space",
+    "loss": "contrastive (CLIP), sigmoid (SigLIP) or triplet (VSE++)",
+    "image_pooling": "how a picture's tokens become one vector: attention, mean or max",
+    "text_pooling": "how a sentence's words become one vector: attention, mean or max",
+    "gradient_cache": "pictures that go through the towers at once: large batches, little memory",
     "dropout": "share of the words' units dropped",
     "memory_dropout": "share of the picture's units dropped",
     "image_size": "pixels a side",
@@ -53,53 +64,99 @@ HELP = {
     "weight_decay": "of adamw",
     "label_smoothing": "share of the target spread over the vocabulary",
     "average": "momentum of the moving average of the weights that is scored and kept; 0: none",
-    "patience": "epochs without a better CIDEr-D before stopping",
+    "patience": "epochs without a better score before stopping",
     "precision": "float32, mixed_bfloat16 or mixed_float16",
     "seed": "everything random flows from it",
 }
 
 
-def add_arguments(parser):
-    """Adds a flag for each field of ``CaptioningRun``."""
-    from keras_vlm.training.captioning_run import CaptioningRun
+NEXT = {
+    "captioning": """  keras-vlm caption {model} photo.jpg
+  keras-vlm evaluate {model} {data} --split test --beam-size 5
+  keras-vlm export {model} {out}/served/1""",
+    "retrieval": """  keras-vlm index DIR --model {model} --out {out}/index
+  keras-vlm evaluate {model} {data} --split test
+  keras-vlm export {model} {out}/served/1""",
+}
 
+
+def add_arguments(parser):
+    """Adds a flag for each field of the tasks' runs."""
+    runs = {task: _options(kind) for task, (kind, _) in _tasks().items()}
     parser.add_argument("data", metavar="DATA", help="a data source, see above")
     parser.add_argument("--out", required=True, help="output folder")
+    parser.add_argument(
+        "--task", choices=runs, default="captioning", help="what to train (default: captioning)"
+    )
     kinds = {"float": float, "int": int, "int | None": int}
-    for field in dataclasses.fields(CaptioningRun):
-        if field.name in {"data", "out"}:
+    for name in dict.fromkeys(name for fields in runs.values() for name in fields):
+        if name in {"data", "out"}:
             continue
-        default = "" if field.default is None else f" (default: {field.default})"
+        fields = {task: fields[name] for task, fields in runs.items() if name in fields}
+        field = next(iter(fields.values()))
         parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            default=field.default,
+            f"--{name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
             type=kinds.get(str(getattr(field.type, "__name__", field.type)), str),
-            help=HELP[field.name] + default,
+            help=HELP[name] + _describe_defaults(fields, runs),
         )
     parser.add_argument("--json", action="store_true", help="print the best scores as JSON")
 
 
 def run(options):
-    """Trains, and says what to type next."""
-    from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
+    """Trains, and says what to type next.
 
-    names = [field.name for field in dataclasses.fields(CaptioningRun)]
-    chosen = CaptioningRun(**{name: getattr(options, name) for name in names})
-    train_captioner(chosen, verbose=0 if options.json else 1)
+    Raises:
+        ValueError: a flag is given that the task does not have.
+    """
+    tasks = _tasks()
+    kind, train = tasks[options.task]
+    known = {name for each, _ in tasks.values() for name in _options(each)}
+    given = {name: value for name, value in vars(options).items() if name in known}
+    for name in given:
+        if name not in _options(kind):
+            raise ValueError(f"--{name.replace('_', '-')} does not go with --task {options.task}.")
+    chosen = kind(**given)
+    train(chosen, verbose=0 if options.json else 1)
     out = pathlib.Path(chosen.out)
     summary = json.loads((out / "scores.json").read_text(encoding="utf-8"))
+    model = out / "model.keras"
     if options.json:
-        print_json({"model": str(out / "model.keras"), **summary})
+        print_json({"model": str(model), **summary})
         return
     best = summary["best"]
     when = f"epoch: {best['epoch'] + 1}" if best["epoch"] >= 0 else f"of all: {chosen.start} itself"
-    print(f"\nBest {when}, by CIDEr-D on {chosen.validation_split}")
+    print(f"\nBest {when}, by {summary['monitor']} on {chosen.validation_split}")
     for name, score in best["scores"].items():
-        print(f"{name:10s} {score:.4f}")
-    print(f"""signature  {summary["signature"]}
+        print(f"{name:26s} {score:.4f}")
+    print(f"signature  {summary['signature']}")
+    print(f"\nWritten: {model}, {out / 'curves.png'}, {out / 'log.csv'}\nNext:")
+    print(NEXT[options.task].format(model=model, data=chosen.data, out=out))
 
-Written: {out / "model.keras"}, {out / "curves.png"}, {out / "log.csv"}
-Next:
-  keras-vlm caption {out / "model.keras"} photo.jpg
-  keras-vlm evaluate {out / "model.keras"} {chosen.data} --split test --beam-size 5
-  keras-vlm export {out / "model.keras"} {out / "served" / "1"}""")
+
+def _tasks():
+    """Returns for each task the options of its run and the function that trains."""
+    from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
+    from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
+
+    return {
+        "captioning": (CaptioningRun, train_captioner),
+        "retrieval": (RetrievalRun, train_retriever),
+    }
+
+
+def _options(kind):
+    """Returns the fields of a run by name."""
+    return {field.name: field for field in dataclasses.fields(kind)}
+
+
+def _describe_defaults(fields, runs):
+    """Returns the defaults of an option, and which tasks have it where not all do."""
+    defaults = {task: field.default for task, field in fields.items()}
+    if len(set(defaults.values())) > 1:
+        told = ", ".join(f"{task} {default}" for task, default in defaults.items())
+        return f" (default: {told})"
+    only = f"{next(iter(defaults))}; " if len(fields) < len(runs) else ""
+    default = next(iter(defaults.values()))
+    told = only + ("" if default is None else f"default: {default}")
+    return f" ({told.removesuffix('; ')})" if told else ""

@@ -8,19 +8,15 @@ import keras
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_choice, check_number, resolve
-from keras_vlm.data.feature_cache import FeatureCache
-from keras_vlm.data.pipeline import EpochSeed, feature_batches, image_batches
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.fusion.base import Fusion
 from keras_vlm.losses import MaskedCrossEntropy
+from keras_vlm.tasks.base import PRECISIONS, PictureTextModel, resolve_optimizer
 from keras_vlm.tasks.generation import CaptionMixin, TextWriter
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import TextDecoder, fresh_copy
 from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import AUGMENTATIONS, Augmentation
 from keras_vlm.vision.backbones import resolve_backbone
-
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def build_captioner(
@@ -89,15 +85,8 @@ def build_captioner(
         decoder = TEXT_DECODERS[text](fused, dtype=policy)
 
     captioner = Captioner(encoder, decoder, tokenizer)
-    if optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.01, clipnorm=5.0)
-    optimizer = keras.optimizers.get(optimizer)
-    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    if decoder.compute_dtype == "float16" and not scaled:
-        # Keras would look at the policy of the whole model, which casts nothing itself.
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     captioner.compile(
-        optimizer=optimizer,
+        optimizer=resolve_optimizer(optimizer, decoder.compute_dtype),
         loss=MaskedCrossEntropy(label_smoothing),
         jit_compile="auto",
     )
@@ -105,7 +94,7 @@ def build_captioner(
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
-class Captioner(CaptionMixin, keras.Model):
+class Captioner(CaptionMixin, PictureTextModel):
     """A functional model ``{"images": [B,H,W,3], "token_ids": [B,K,T]} -> logits [B,K,T,V]``.
 
     It also takes ``image_features`` [B,N,C] in place of ``images``: what a feature cache gives.
@@ -142,16 +131,9 @@ class Captioner(CaptionMixin, keras.Model):
         self.objective = None
         self._writer = TextWriter(encoder, text_decoder, tokenizer)
 
-    @property
-    def input_spec(self):
-        """None: the model takes images or image_features, and ``call`` tells them apart."""
-        return None
-
-    def call(self, inputs, training=None, mask=None):
-        """Runs captions, teacher forced, on images or on image_features."""
-        if "image_features" in inputs:
-            return self.decoder(inputs, training=training)
-        return super().call(inputs, training=training, mask=mask)
+    def read_features(self, inputs, training=None):
+        """Runs captions, teacher forced, on image_features."""
+        return self.decoder(inputs, training=training)
 
     def fit(self, x=None, y=None, *, shuffle=False, objective=None, **kwargs):
         """As ``keras.Model.fit``, with an objective that may take the loss's place.
@@ -237,84 +219,3 @@ class Captioner(CaptionMixin, keras.Model):
         parts = ("encoder", "text_decoder", "tokenizer")
         made = {part: keras.saving.deserialize_keras_object(config[part]) for part in parts}
         return cls(**made, name=config["name"])
-
-    def save_own_variables(self, store):
-        """Saves the state of dropout too, so that a resumed run draws what the killed one would."""
-        super().save_own_variables(store)
-        for i, state in enumerate(self._random_states()):
-            store[f"random_state_{i}"] = state.numpy()
-
-    def load_own_variables(self, store):
-        """Restores what ``save_own_variables`` saved."""
-        for i, state in enumerate(self._random_states()):
-            if f"random_state_{i}" in store:
-                state.assign(store[f"random_state_{i}"])
-
-    def _random_states(self):
-        trained = {id(variable) for variable in self.weights}
-        return [variable for variable in self.variables if id(variable) not in trained]
-
-    def batches(
-        self,
-        examples,
-        batch_size=32,
-        *,
-        shuffle=None,
-        augment=None,
-        cache=None,
-        captions_per_image=5,
-        seed=0,
-    ):
-        """Makes batches of a data split for ``fit``.
-
-        Args:
-            examples: a data split, such as ``load_data(...)["train"]``.
-            batch_size: pictures a batch; each comes with its captions.
-            shuffle: whether to shuffle; None shuffles the split named ``train``. The order depends
-                on the seed and the optimizer's step count alone, so that a resumed run sees the
-                same batches: call this after ``compile``.
-            augment: None, True (``"standard"``), a name or an ``Augmentation``; ``"flip"`` is the
-                one that a cache can give. A mirrored picture's captions swap left and right.
-            cache: a folder in which a frozen backbone's features are kept, or None to run the
-                backbone anew each epoch.
-            captions_per_image: K.
-            seed: the run's seed.
-
-        Returns:
-            A ``tf.data.Dataset`` of ``(inputs, targets)``.
-
-        Raises:
-            ValueError: an option is unknown, or a cache is asked for with an augmentation that
-                it cannot give or a backbone that is not frozen.
-        """
-        if shuffle is None:
-            shuffle = examples.split == "train"
-        # The variable itself: with gradient accumulation, `iterations` is a number made of it.
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        epoch_seed = EpochSeed(seed, optimizer._iterations) if shuffle else None
-        options = {"captions_per_image": captions_per_image, "epoch_seed": epoch_seed}
-        augment = {True: "standard", False: None}.get(augment, augment)
-        if cache is None:
-            if augment is not None:
-                makers = {name: (lambda row=row: row) for name, row in AUGMENTATIONS.items()}
-                augment = resolve("batches", "augment", augment, makers, Augmentation)
-            return image_batches(
-                examples,
-                self.tokenizer,
-                batch_size,
-                image_size=self.image_size,
-                resize=self.resize,
-                augmentation=augment,
-                **options,
-            )
-        if augment not in (None, "flip"):
-            raise ValueError(
-                f"batches: augment must be None or 'flip' with a cache, got {augment!r}. "
-                "Other augmentations differ each time: leave the cache out."
-            )
-        mirrors = (False, True) if augment else (False,)
-        caches = [
-            FeatureCache(cache, self.encoder, resize=self.resize, mirror=mirror)
-            for mirror in mirrors
-        ]
-        return feature_batches(examples, self.tokenizer, batch_size, caches=caches, **options)

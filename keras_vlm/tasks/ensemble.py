@@ -51,6 +51,11 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
         self.built = True
 
     @property
+    def image_size(self):
+        """Height and width in pixels that the encoders take."""
+        return self.captioners[0].image_size
+
+    @property
     def resize(self):
         """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
         return self.captioners[0].resize

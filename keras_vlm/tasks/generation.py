@@ -85,17 +85,7 @@ class TextWriter:
 
 
 class CaptionMixin:
-    """``caption`` for a model that has an ``encoder`` and, in ``_writer``, a ``TextWriter``."""
-
-    @property
-    def image_size(self):
-        """Height and width in pixels that the encoder takes."""
-        return tuple(self.encoder.input_shape[1:3])
-
-    @property
-    def resize(self):
-        """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
-        return getattr(self.encoder, "resize", "stretch")
+    """``caption`` for a model with ``image_size``, ``resize`` and a ``TextWriter``, ``_writer``."""
 
     def caption(
         self,

@@ -10,9 +10,17 @@ A decoder's contract (all shapes with R = B*W rows, W beams a picture):
 - ``decoder.start(memory, rows_per_picture, max_length) -> state``, every leaf with leading R;
 - ``decoder.step(token_ids [R], state, memory) -> (log_probs [R,V], state)``.
 
+An encoder's contract: ``encoder(token_ids [R,T]) -> words [R,T,D]``, each word as seen from its
+whole sentence.
+
 Refuses to know pictures beyond their features.
 """
 
+from keras_vlm.text.encoders import TEXT_ENCODERS as TEXT_ENCODERS
+from keras_vlm.text.encoders import BagOfWords as BagOfWords
+from keras_vlm.text.encoders import GRUEncoder as GRUEncoder
+from keras_vlm.text.encoders import LSTMEncoder as LSTMEncoder
+from keras_vlm.text.encoders import TransformerEncoder as TransformerEncoder
 from keras_vlm.text.lstm import LSTMDecoder as LSTMDecoder
 from keras_vlm.text.tokenizer import Tokenizer as Tokenizer
 from keras_vlm.text.transformer import TransformerDecoder as TransformerDecoder

@@ -33,6 +33,9 @@ class Tokenizer:
         max_length: T, start and end included.
         language: language code of the texts, such as ``"en"`` or ``"zh"``.
 
+    Attributes:
+        table: the lookup table from words to ids, which an export has to track.
+
     Raises:
         ValueError: an option is out of range, or the vocabulary is empty or has a word twice.
 
@@ -59,7 +62,7 @@ class Tokenizer:
         self._clean, self._separator = UNITS[unit]
         with tf.init_scope():
             self._words = tf.constant([*SPECIAL_TOKENS, *self.vocabulary])
-            self._table = tf.lookup.StaticHashTable(
+            self.table = tf.lookup.StaticHashTable(
                 tf.lookup.KeyValueTensorInitializer(
                     self._words, tf.range(len(self.vocabulary) + 4, dtype=tf.int32)
                 ),
@@ -113,7 +116,7 @@ class Tokenizer:
 
     def __call__(self, text):
         """Turns text [B] string into token_ids [B,T] int32."""
-        tokens = self._table.lookup(_split(text, self.unit))
+        tokens = self.table.lookup(_split(text, self.unit))
         rows = tokens.nrows()
         tokens = tf.concat(
             [tf.fill([rows, 1], START_ID), tokens, tf.fill([rows, 1], END_ID)], axis=1
@@ -142,7 +145,7 @@ class Tokenizer:
         """
         ids = []
         for word in words:
-            found = int(self._table.lookup(tf.constant(word)))
+            found = int(self.table.lookup(tf.constant(word)))
             if found == UNKNOWN_ID:
                 raise ValueError(
                     f"Tokenizer: words must be in the vocabulary ({self.vocabulary_size} words), "
@@ -150,6 +153,23 @@ class Tokenizer:
                 )
             ids.append(found)
         return ids
+
+    def unknown_words(self, text):
+        """Lists the words of a text that are not in the vocabulary.
+
+        Args:
+            text: a string.
+
+        Returns:
+            A list of strings, in the order of the text.
+
+        Example:
+            >>> Tokenizer(["a", "dog"], max_length=5).unknown_words("A zebra and a dog")
+            ['zebra', 'and']
+        """
+        words = _split([text], self.unit).flat_values
+        unknown = self.table.lookup(words) == UNKNOWN_ID
+        return [word.decode("utf-8") for word in tf.boolean_mask(words, unknown).numpy()]
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""

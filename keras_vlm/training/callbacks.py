@@ -1,4 +1,4 @@
-"""Callbacks: caption scores while training, and a backup that survives a kill at any moment.
+"""Callbacks: scores while training, and a backup that survives a kill at any moment.
 
 Refuses to know how batches are made.
 """
@@ -13,62 +13,56 @@ import keras
 
 from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.core.files import replace_file, replace_folder, write_json
+from keras_vlm.metrics import CAPTION_SCORES, RETRIEVAL_SCORES
 from keras_vlm.training.evaluate import evaluate
 
 # Files of a backup.
 WEIGHTS, METADATA = "latest.weights.h5", "training_metadata.json"
 
 
-class CaptionScores(keras.callbacks.Callback):
-    """Scores freely written captions after each epoch; keeps the best model; stops when stuck.
+class ScoresCallback(keras.callbacks.Callback):
+    """Abstract: scores the model after each epoch; keeps the best one; stops when stuck.
 
     Where the optimizer averages weights (``use_ema=True``), the averages are what is scored and
-    saved.
+    saved. A subclass has ``names``, the scores that may be monitored, and implements
+    ``evaluate()``.
 
     Args:
         examples: a data split with captions.
         folder: where ``best.keras``, ``scores.json`` and ``log.csv`` (a row an epoch) go, or None
             to keep nothing on disk. A resumed run reads ``scores.json`` and goes on from it.
-        monitor: the score that chooses.
+        monitor: the score that chooses; the greatest is the best.
         patience: epochs without a better score after which training stops; None never stops.
-        beam_size: width of the beam search; 1 is greedy.
         start_epoch: first epoch (from 0) that is scored, for early ones are not worth the time.
         score_start: whether the model is scored before it learns, as epoch -1: for one that goes on
             from another, which may have been better.
 
     Raises:
         ValueError: an option is unknown or out of range.
-
-    Example:
-        ``captioner.fit(batches, epochs=20, callbacks=[CaptionScores(data["val"], "runs/1")])``
     """
 
+    names = ()
+
     def __init__(
-        self,
-        examples,
-        folder=None,
-        *,
-        monitor="CIDEr-D",
-        patience=None,
-        beam_size=1,
-        start_epoch=0,
-        score_start=False,
+        self, examples, folder=None, *, monitor, patience=None, start_epoch=0, score_start=False
     ):
         super().__init__()
-        names = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
-        check_choice("CaptionScores", "monitor", monitor, names)
-        check_number("CaptionScores", "beam_size", beam_size, minimum=1, integer=True)
+        where = type(self).__name__
+        check_choice(where, "monitor", monitor, self.names)
         if patience is not None:
-            check_number("CaptionScores", "patience", patience, minimum=1, integer=True)
-        check_number("CaptionScores", "start_epoch", start_epoch, minimum=0, integer=True)
+            check_number(where, "patience", patience, minimum=1, integer=True)
+        check_number(where, "start_epoch", start_epoch, minimum=0, integer=True)
         self.examples = examples
         self.folder = None if folder is None else pathlib.Path(folder)
         self.monitor = monitor
         self.patience = patience
-        self.beam_size = beam_size
         self.start_epoch = start_epoch
         self.score_start = score_start
         self.history = []
+
+    def evaluate(self):
+        """Scores ``self.model`` on ``self.examples``; returns an ``Evaluation``."""
+        raise NotImplementedError
 
     @property
     def best(self):
@@ -104,7 +98,7 @@ class CaptionScores(keras.callbacks.Callback):
     def _score(self, epoch, logs):
         """Scores the model as it is, notes it, and keeps it if it is the best."""
         before = self.best
-        found = evaluate(self.model, self.examples, beam_size=self.beam_size, verbose=0)
+        found = self.evaluate()
         losses = {
             name: float(value)
             for name, value in logs.items()
@@ -115,10 +109,71 @@ class CaptionScores(keras.callbacks.Callback):
             if self.best is not before:
                 with replace_file(self.folder / "best.keras") as temporary:
                     self.model.save(temporary)
-            summary = {"signature": found.signature, "best": self.best}
+            summary = {
+                "signature": found.signature,
+                "monitor": self.monitor,
+                "best": self.best,
+            }
             write_json(self.folder / "scores.json", {**summary, "history": self.history})
             _write_log(self.history, self.folder / "log.csv")
         return found.scores
+
+
+class CaptionScores(ScoresCallback):
+    """Scores freely written captions after each epoch; see ``ScoresCallback``.
+
+    Args:
+        examples: a data split with captions.
+        folder: as for ``ScoresCallback``.
+        monitor: the score that chooses.
+        beam_size: width of the beam search; 1 is greedy.
+        **options: as for ``ScoresCallback``.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
+
+    Example:
+        ``captioner.fit(batches, epochs=20, callbacks=[CaptionScores(data["val"], "runs/1")])``
+    """
+
+    names = CAPTION_SCORES
+
+    def __init__(self, examples, folder=None, *, monitor="CIDEr-D", beam_size=1, **options):
+        super().__init__(examples, folder, monitor=monitor, **options)
+        self.beam_size = check_number(
+            "CaptionScores", "beam_size", beam_size, minimum=1, integer=True
+        )
+
+    def evaluate(self):
+        """Returns the ``Evaluation`` of captions."""
+        return evaluate(self.model, self.examples, beam_size=self.beam_size, verbose=0)
+
+
+class RetrievalScores(ScoresCallback):
+    """Scores who finds whom after each epoch; see ``ScoresCallback``.
+
+    Args:
+        examples: a data split with captions.
+        folder: as for ``ScoresCallback``.
+        monitor: the score that chooses; by default the mean of the six R@K.
+        **options: as for ``ScoresCallback``.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
+
+    Example:
+        ``retriever.fit(batches, epochs=20, callbacks=[RetrievalScores(data["val"], "runs/1")])``
+    """
+
+    # A median rank is the better the smaller it is.
+    names = tuple(name for name in RETRIEVAL_SCORES if not name.endswith("median_rank"))
+
+    def __init__(self, examples, folder=None, *, monitor="mean_recall", **options):
+        super().__init__(examples, folder, monitor=monitor, **options)
+
+    def evaluate(self):
+        """Returns the ``Evaluation`` of retrieval in both directions."""
+        return evaluate(self.model, self.examples, verbose=0)
 
 
 class TrainingBackup(keras.callbacks.BackupAndRestore):

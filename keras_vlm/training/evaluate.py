@@ -1,4 +1,4 @@
-"""Scores of freely generated text.
+"""Scores of a model on a data split: of captions it writes, or of who finds whom.
 
 Refuses to know how a model was trained. Captions are always written by the model alone, never
 teacher forced.
@@ -7,11 +7,16 @@ teacher forced.
 import dataclasses
 import math
 
+import numpy as np
+
 from keras_vlm.core.files import write_json
+from keras_vlm.core.version import VERSION
 from keras_vlm.decoding import BeamSearch
-from keras_vlm.metrics import score_captions
+from keras_vlm.metrics import score_captions, score_retrieval
 from keras_vlm.metrics.captions import SCORE_TOKENIZERS
 from keras_vlm.metrics.diversity import diversity
+from keras_vlm.metrics.retrieval import right_ranks
+from keras_vlm.metrics.signature import describe_references
 
 SCORE_TOKENIZER_OF_LANGUAGE = {"zh": "characters"}
 
@@ -21,14 +26,17 @@ class Evaluation:
     """What ``evaluate`` returns.
 
     Attributes:
-        scores: name -> float: BLEU-1..4, ROUGE-L, CIDEr-D.
+        scores: name -> float: BLEU-1..4, ROUGE-L, CIDEr-D; of a retriever, those of
+            ``score_retrieval``.
         diversity: name -> float, of the captions as the scorer splits them into words: share of
             distinct captions, vocabulary used, mean length; with ``training_examples``, share of
-            novel ones.
+            novel ones. Empty for a retriever.
         signature: how the scores were made, in one line; scores with different signatures do not
             compare.
         predictions: list of dicts with ``image_id``, ``caption``, ``score`` (length-normalised
-            log-probability; None where the picture could not be read).
+            log-probability; None where the picture could not be read). A retriever's ``caption`` is
+            the nearest of the split's captions, its ``score`` their cosine, and ``rank`` that of
+            the nearest of the picture's own.
     """
 
     scores: dict
@@ -49,18 +57,25 @@ def evaluate(
     strategy=None,
     batch_size=32,
     training_examples=None,
+    folds=1,
     verbose=1,
 ):
-    """Captions a data split and scores the captions against its references.
+    """Scores a model on a data split.
+
+    A captioner captions it, and its captions are scored against the references. A retriever
+    searches it, in both directions.
 
     Args:
-        model: a ``Captioner``, or anything with its ``caption`` method.
+        model: a ``Captioner``, a ``Retriever``, or anything with the ``caption`` or the
+            ``embed_images`` and ``embed_texts`` methods of one.
         examples: a data split with captions.
         beam_size: width of the beam search; 1 is greedy.
         strategy: another search of ``keras_vlm.decoding``, instead of ``beam_size``.
         batch_size: pictures decoded at once.
         training_examples: the data split that the model was trained on, to count the captions
             that are not copied from it word for word, or None.
+        folds: for a retriever: equal parts that are scored apart and averaged, as in
+            ``score_retrieval``.
         verbose: 1 for a progress bar, 0 for none.
 
     Returns:
@@ -69,6 +84,8 @@ def evaluate(
     Raises:
         ValueError: the split has no captions to score against.
     """
+    if hasattr(model, "embed_images"):
+        return _evaluate_retrieval(model, examples, batch_size, folds, verbose)
     strategy = strategy or BeamSearch(beam_size)
     found = model.caption(
         examples, strategy=strategy, batch_size=batch_size, with_scores=True, verbose=verbose
@@ -92,6 +109,42 @@ def evaluate(
         trained_on = [tokenize(text) for texts in training_examples.captions for text in texts]
     varied = diversity(report.hypotheses, trained_on)
     return Evaluation(report.scores, varied, str(report.signature), predictions)
+
+
+def _evaluate_retrieval(model, examples, batch_size, folds, verbose):
+    """Scores the common space of a retriever on a data split."""
+    images = model.embed_images(examples, batch_size=batch_size, verbose=verbose)
+    captions = [text for texts in examples.captions for text in texts]
+    owners = np.repeat(np.arange(len(examples)), [len(texts) for texts in examples.captions])
+    texts = model.embed_texts(captions)
+    ranks = right_ranks(images, texts, lambda q: owners[None, :] == q[:, None])
+    predictions = []
+    for image_id, vector, rank in zip(examples.image_ids, images, ranks, strict=True):
+        scores = texts @ vector
+        nearest = int(np.argmax(scores))
+        readable = bool(vector.any())
+        predictions.append(
+            {
+                "image_id": image_id,
+                "caption": captions[nearest] if readable else "",
+                "score": float(scores[nearest]) if readable else None,
+                "rank": int(rank[0]),
+            }
+        )
+    fields = {
+        "captions": describe_references(examples.captions),
+        "ties": "against",
+        "split": f"{examples.name}:{examples.split}",
+        "n": len(examples),
+        "folds": folds,
+        "keras_vlm": VERSION,
+    }
+    return Evaluation(
+        score_retrieval(images, texts, owners, folds=folds),
+        {},
+        "|".join(f"{name}:{value}" for name, value in fields.items()),
+        predictions,
+    )
 
 
 def describe(strategy):

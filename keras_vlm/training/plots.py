@@ -2,12 +2,18 @@
 
 from keras_vlm.core.files import replace_file
 
+# Scores worth a curve, of whatever task.
+DRAWN = (
+    "CIDEr-D", "ROUGE-L", "BLEU-4",
+    "image_to_text_R@1", "image_to_text_R@10", "text_to_image_R@1", "text_to_image_R@10",
+)  # fmt: skip
+
 
 def plot_history(summary, path):
-    """Draws losses and caption scores against epochs; a reward is drawn beside the scores.
+    """Draws losses and validation scores against epochs; a reward is drawn beside the scores.
 
     Args:
-        summary: what ``CaptionScores`` writes to ``scores.json``: a dict with ``history``.
+        summary: what a ``ScoresCallback`` writes to ``scores.json``: a dict with ``history``.
         path: the PNG to write, atomically.
     """
     from matplotlib.figure import Figure
@@ -22,12 +28,12 @@ def plot_history(summary, path):
             (score_axes, "training reward") if name == "reward" else (loss_axes, name)
         )
         axes.plot(epochs, values, marker="o", markersize=3, label=label)
-    loss_axes.set(xlabel="epoch", ylabel="nats a word", title="loss")
+    loss_axes.set(xlabel="epoch", ylabel="nats", title="loss")
     loss_axes.legend()
-    for name in ("CIDEr-D", "ROUGE-L", "BLEU-4"):
+    for name in [name for name in DRAWN if name in history[0]["scores"]]:
         values = [entry["scores"][name] for entry in history]
         score_axes.plot(epochs, values, marker="o", markersize=3, label=name)
-    score_axes.set(xlabel="epoch", title="freely written captions")
+    score_axes.set(xlabel="epoch", title="scores on the validation split")
     score_axes.legend()
     with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=120)

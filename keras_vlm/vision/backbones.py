@@ -222,19 +222,21 @@ class Backbone(keras.Model):
             "name": self.name,
         }
 
-    def thawed(self, trainable_from):
+    def thawed(self, trainable_from, **changes):
         """Returns a copy with the same weights, of which other layers learn.
 
         Args:
             trainable_from: as for the constructor; None freezes the copy.
+            **changes: ``image_size``, ``resize``, ``dtype`` of the copy, where they shall differ.
 
         Returns:
             A ``Backbone``.
 
         Raises:
-            ValueError: there is no such layer.
+            ValueError: there is no such layer, or an option is out of range.
         """
-        copy = Backbone.from_config({**self.get_config(), "trainable_from": trainable_from})
+        config = {**self.get_config(), "trainable_from": trainable_from, **changes}
+        copy = Backbone.from_config(config)
         copy.set_weights(self.get_weights())
         finalize_normalization(copy.network)
         return copy

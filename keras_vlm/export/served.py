@@ -1,0 +1,186 @@
+"""Reading a SavedModel of ``export_saved_model`` back: the methods of the model it came from.
+
+Refuses to know how the model was trained. Dimension letters: n pictures or texts, E width of a
+retriever's space.
+"""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vlm.data.image_inputs import read_encoded
+from keras_vlm.decoding import BeamSearch
+from keras_vlm.export.saved_model import ABOUT
+
+
+def open_saved_model(path):
+    """Opens a SavedModel that ``export_saved_model`` wrote.
+
+    Args:
+        path: its folder, or the folder of its versions, of which the last is taken.
+
+    Returns:
+        A ``ServedCaptioner`` or a ``ServedRetriever``.
+
+    Raises:
+        FileNotFoundError: the folder holds no SavedModel.
+        ValueError: the SavedModel is not one of ours.
+    """
+    note = find_version(path) / "assets.extra" / ABOUT
+    task = json.loads(note.read_text(encoding="utf-8"))["task"] if note.exists() else None
+    return ServedRetriever(path) if task == "retrieval" else ServedCaptioner(path)
+
+
+def find_version(path):
+    """Returns the folder that holds saved_model.pb: this one, or the last of its versions.
+
+    Args:
+        path: a folder.
+
+    Returns:
+        A path.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = pathlib.Path(path)
+    if (path / "saved_model.pb").exists():
+        return path
+    versions = sorted(path.glob("*/saved_model.pb"))
+    if not versions:
+        raise FileNotFoundError(f"{path}: no saved_model.pb in this folder.")
+    return versions[-1].parent
+
+
+class ServedCaptioner:
+    """A SavedModel of ``export_saved_model``, with the ``caption`` method of a ``Captioner``.
+
+    Args:
+        path: the SavedModel's folder.
+
+    Raises:
+        FileNotFoundError: the folder holds no SavedModel.
+        ValueError: the SavedModel is not one of ours.
+    """
+
+    def __init__(self, path):
+        self._loaded, self.about = _load(path, {"beam", "greedy", "n_best"})
+
+    def caption(
+        self, images, *, beam_size=None, strategy=None, batch_size=32, with_scores=False, verbose=0
+    ):
+        """Writes captions, as ``Captioner.caption`` does, with the searches that were exported.
+
+        Args:
+            images: as for ``Captioner.caption``; arrays are sent as PNG.
+            beam_size: 1, the exported width, or None for the exported width.
+            strategy: as ``beam_size``, as an object.
+            batch_size: pictures a call.
+            with_scores: whether to return every text with its score.
+            verbose: 1 for a progress bar, 0 for none.
+
+        Returns:
+            As ``Captioner.caption``.
+
+        Raises:
+            ValueError: a search is asked for that was not exported.
+        """
+        exported = self.about["beam_size"]
+        wanted = exported if beam_size is None else beam_size
+        if strategy is not None:
+            wanted = strategy.beam_size if strategy == BeamSearch(strategy.beam_size) else None
+        if wanted not in {1, exported}:
+            raise ValueError(
+                f"a SavedModel has the searches it was exported with: beam_size must be 1 or "
+                f"{exported}, got {strategy or beam_size}. Export it again with another beam size."
+            )
+        call = self._loaded.signatures["greedy" if wanted == 1 else "n_best"]
+        results = []
+        progress = keras.utils.Progbar(None, unit_name="picture") if verbose else None
+        for encoded in read_encoded(images, batch_size=batch_size):
+            found = call(image_bytes=encoded)
+            texts = found["caption" if wanted == 1 else "captions"].numpy().reshape(
+                len(encoded), -1
+            )
+            scores = found["score" if wanted == 1 else "scores"].numpy().reshape(len(encoded), -1)
+            results.extend(
+                [(text.decode("utf-8"), float(score)) for text, score in zip(*row, strict=True)]
+                for row in zip(texts, scores, strict=True)
+            )
+            if progress:
+                progress.update(len(results))
+        return results if with_scores else [found[0][0] for found in results]
+
+
+class ServedRetriever:
+    """A SavedModel of ``export_saved_model``, with the ``embed_`` methods of a ``Retriever``.
+
+    Args:
+        path: the SavedModel's folder.
+
+    Raises:
+        FileNotFoundError: the folder holds no SavedModel.
+        ValueError: the SavedModel is not one of ours.
+    """
+
+    def __init__(self, path):
+        self._loaded, self.about = _load(path, {"embed_image", "embed_text"})
+
+    def embed_images(self, images, *, batch_size=32, verbose=0):
+        """Gives pictures their place in the common space, as ``Retriever.embed_images``.
+
+        Args:
+            images: as for ``Retriever.embed_images``; arrays are sent as PNG.
+            batch_size: pictures a call.
+            verbose: 1 for a progress bar, 0 for none.
+
+        Returns:
+            [n,E] float32.
+        """
+        call = self._loaded.signatures["embed_image"]
+        progress = keras.utils.Progbar(None, unit_name="picture") if verbose else None
+        found, done = [], 0
+        for encoded in read_encoded(images, batch_size=batch_size):
+            found.append(call(image_bytes=encoded)["embedding"].numpy())
+            done += len(found[-1])
+            if progress:
+                progress.update(done)
+        return np.concatenate(found) if found else np.zeros((0, self.about["dim"]), np.float32)
+
+    def embed_texts(self, texts, *, batch_size=256):
+        """Gives sentences their place in the common space, as ``Retriever.embed_texts``.
+
+        Args:
+            texts: one string or a list of strings.
+            batch_size: sentences a call.
+
+        Returns:
+            [n,E] float32.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        call = self._loaded.signatures["embed_text"]
+        found = [
+            call(text=tf.constant(texts[start : start + batch_size]))["embedding"].numpy()
+            for start in range(0, len(texts), batch_size)
+        ]
+        return np.concatenate(found) if found else np.zeros((0, self.about["dim"]), np.float32)
+
+
+def _load(path, wanted):
+    """Returns the SavedModel and what it says of itself.
+
+    Raises:
+        ValueError: it has not the signatures that are wanted.
+    """
+    path = find_version(path)
+    loaded = tf.saved_model.load(path)
+    missing = wanted - set(loaded.signatures)
+    if missing:
+        raise ValueError(
+            f"{path}: a SavedModel must have the signatures of keras-vlm export, "
+            f"{min(missing)!r} is missing (found {sorted(loaded.signatures)})."
+        )
+    return loaded, json.loads((path / "assets.extra" / ABOUT).read_text(encoding="utf-8"))

@@ -1,0 +1,148 @@
+"""What the models of all tasks over pictures and words share.
+
+Refuses to know any one task. Dimension letters: B batch, H height, W width, N picture tokens, C
+their width, K captions a picture, T text positions.
+"""
+
+import keras
+
+from keras_vlm.core.checks import resolve
+from keras_vlm.data.feature_cache import FeatureCache
+from keras_vlm.data.pipeline import EpochSeed, feature_batches, image_batches
+from keras_vlm.vision.augmentation import AUGMENTATIONS, Augmentation
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+class PictureTextModel(keras.Model):
+    """Abstract: a functional model of pictures and words with an ``encoder`` and a ``tokenizer``.
+
+    It takes ``image_features`` [B,N,C] in place of ``images`` [B,H,W,3]: what a feature cache
+    gives. A subclass sets ``encoder`` and ``tokenizer`` and implements ``read_features``.
+    """
+
+    @property
+    def image_size(self):
+        """Height and width in pixels that the encoder takes."""
+        return tuple(self.encoder.input_shape[1:3])
+
+    @property
+    def resize(self):
+        """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
+        return getattr(self.encoder, "resize", "stretch")
+
+    @property
+    def input_spec(self):
+        """None: the model takes images or image_features, and ``call`` tells them apart."""
+        return None
+
+    def call(self, inputs, training=None, mask=None):
+        """Runs the model on images or on image_features."""
+        if "image_features" in inputs:
+            return self.read_features(inputs, training=training)
+        return super().call(inputs, training=training, mask=mask)
+
+    def read_features(self, inputs, training=None):
+        """Runs what comes after the encoder, on ``image_features`` and the other inputs."""
+        raise NotImplementedError
+
+    def save_own_variables(self, store):
+        """Saves the state of dropout too, so that a resumed run draws what the killed one would."""
+        super().save_own_variables(store)
+        for i, state in enumerate(self._random_states()):
+            store[f"random_state_{i}"] = state.numpy()
+
+    def load_own_variables(self, store):
+        """Restores what ``save_own_variables`` saved."""
+        for i, state in enumerate(self._random_states()):
+            if f"random_state_{i}" in store:
+                state.assign(store[f"random_state_{i}"])
+
+    def _random_states(self):
+        trained = {id(variable) for variable in self.weights}
+        return [variable for variable in self.variables if id(variable) not in trained]
+
+    def batches(
+        self,
+        examples,
+        batch_size=32,
+        *,
+        shuffle=None,
+        augment=None,
+        cache=None,
+        captions_per_image=5,
+        seed=0,
+    ):
+        """Makes batches of a data split for ``fit``.
+
+        Args:
+            examples: a data split, such as ``load_data(...)["train"]``.
+            batch_size: pictures a batch; each comes with its captions.
+            shuffle: whether to shuffle; None shuffles the split named ``train``. The order depends
+                on the seed and the optimizer's step count alone, so that a resumed run sees the
+                same batches: call this after ``compile``.
+            augment: None, True (``"standard"``), a name or an ``Augmentation``; ``"flip"`` is the
+                one that a cache can give. A mirrored picture's captions swap left and right.
+            cache: a folder in which a frozen backbone's features are kept, or None to run the
+                backbone anew each epoch.
+            captions_per_image: K.
+            seed: the run's seed.
+
+        Returns:
+            A ``tf.data.Dataset`` of ``(inputs, targets)``.
+
+        Raises:
+            ValueError: an option is unknown, or a cache is asked for with an augmentation that
+                it cannot give or a backbone that is not frozen.
+        """
+        if shuffle is None:
+            shuffle = examples.split == "train"
+        # The variable itself: with gradient accumulation, `iterations` is a number made of it.
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        epoch_seed = EpochSeed(seed, optimizer._iterations) if shuffle else None
+        options = {"captions_per_image": captions_per_image, "epoch_seed": epoch_seed}
+        augment = {True: "standard", False: None}.get(augment, augment)
+        if cache is None:
+            if augment is not None:
+                makers = {name: (lambda row=row: row) for name, row in AUGMENTATIONS.items()}
+                augment = resolve("batches", "augment", augment, makers, Augmentation)
+            return image_batches(
+                examples,
+                self.tokenizer,
+                batch_size,
+                image_size=self.image_size,
+                resize=self.resize,
+                augmentation=augment,
+                **options,
+            )
+        if augment not in (None, "flip"):
+            raise ValueError(
+                f"batches: augment must be None or 'flip' with a cache, got {augment!r}. "
+                "Other augmentations differ each time: leave the cache out."
+            )
+        mirrors = (False, True) if augment else (False,)
+        caches = [
+            FeatureCache(cache, self.encoder, resize=self.resize, mirror=mirror)
+            for mirror in mirrors
+        ]
+        return feature_batches(examples, self.tokenizer, batch_size, caches=caches, **options)
+
+
+def resolve_optimizer(optimizer, compute_dtype):
+    """Turns ``"adamw"``, another Keras name or an optimizer into one that fits the precision.
+
+    Args:
+        optimizer: a Keras optimizer or its name; ``"adamw"`` means a learning rate of 1e-3.
+        compute_dtype: what the model's layers compute in.
+
+    Returns:
+        A Keras optimizer, which scales the loss where that is needed.
+    """
+    if optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.01, clipnorm=5.0)
+    optimizer = keras.optimizers.get(optimizer)
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if compute_dtype == "float16" and not scaled:
+        # Keras would look at the policy of the whole model, which casts nothing itself.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer

@@ -1,0 +1,370 @@
+"""Image-text retrieval: ``build_retriever`` and the ``Retriever`` it returns.
+
+Two towers, one for pictures and one for sentences, end in one space of unit vectors, where what
+belongs together is near. Refuses to know indexes, scores and servers. Dimension letters: B batch, H
+height, W width, N picture tokens, C their width, K captions a picture, T text positions, E width of
+the common space.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vlm.core.checks import check_choice, check_number, resolve
+from keras_vlm.data.image_inputs import is_single, read_images
+from keras_vlm.losses import PAIR_LOSSES, PairLoss
+from keras_vlm.tasks.base import PRECISIONS, PictureTextModel, resolve_optimizer
+from keras_vlm.tasks.gradient_cache import cached_gradients
+from keras_vlm.tasks.towers import CaptionVectors, PairScores, Tower
+from keras_vlm.text import TEXT_ENCODERS, Tokenizer
+from keras_vlm.text.decoder import fresh_copy
+from keras_vlm.text.encoders import TextEncoder
+from keras_vlm.text.tokenizer import PAD_ID
+from keras_vlm.vision.backbones import resolve_backbone
+
+# Sentences that a label becomes, for classification; "{}" is the label.
+TEMPLATES = {
+    "en": ("a {}", "a picture of a {}", "there is a {}"),
+    "zh": ("{}", "一张{}的照片", "有{}"),
+}
+
+
+def build_retriever(
+    backbone="efficientnet_lite0",
+    *,
+    tokenizer,
+    text="gru",
+    dim=512,
+    loss="contrastive",
+    image_size=224,
+    optimizer="adamw",
+    precision="float32",
+):
+    """Builds and compiles a retriever: a picture tower and a text tower in one space.
+
+    Args:
+        backbone: a name in ``vision.backbones.BACKBONES`` (frozen, ImageNet weights), a
+            ``Backbone`` such as a captioner's ``encoder``, or any Keras model from images [B,H,W,3]
+            in 0..255 to [B,h,w,C] or [B,N,C].
+        tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
+        text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"bag"`` or an encoder of your own
+            measures, such as ``GRUEncoder(hidden_dim=1024)``.
+        dim: width E of the common space, or two ``Tower`` of your own measures, the picture's and
+            the text's.
+        loss: ``"contrastive"`` (CLIP), ``"sigmoid"`` (SigLIP), ``"triplet"`` (VSE++) or a
+            ``PairLoss``.
+        image_size: side in pixels, or ``(H, W)``; for a backbone given by name.
+        optimizer: a Keras optimizer or its name; ``"adamw"`` means a learning rate of 1e-3.
+        precision: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
+
+    Returns:
+        A compiled ``Retriever``.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
+        TypeError: an option is neither a name nor the object it names.
+
+    Example:
+        >>> tokenizer = Tokenizer(["a", "dog"], max_length=5)
+        >>> model = build_retriever("conv_small", tokenizer=tokenizer, dim=16, image_size=32)
+        >>> sorted(model.input), model.embed_texts(["a dog"]).shape
+        (['images', 'token_ids'], (1, 16))
+    """
+    where = "build_retriever"
+    check_choice(where, "precision", precision, PRECISIONS)
+    if not isinstance(tokenizer, Tokenizer):
+        raise TypeError(
+            f"{where}: tokenizer must be a Tokenizer, got {tokenizer!r}. "
+            "Make one with Tokenizer.fit(data['train'])."
+        )
+
+    policy = keras.DTypePolicy(precision)
+    encoder = resolve_backbone(backbone, image_size, dtype=policy)
+    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in TEXT_ENCODERS.items()}
+    text_encoder = resolve(where, "text", text, makers, TextEncoder)
+    pair_loss = resolve(where, "loss", loss, PAIR_LOSSES, PairLoss)
+    if isinstance(dim, (tuple, list)):
+        image_tower, text_tower = dim
+    else:
+        image_tower = Tower(dim, dtype=policy)
+        text_tower = Tower(dim, pooling="max", dtype=policy)
+
+    retriever = Retriever(
+        encoder,
+        text_encoder,
+        image_tower,
+        text_tower,
+        tokenizer,
+        PairScores(pair_loss.scale, pair_loss.bias, name="pair_scores"),
+    )
+    retriever.compile(
+        optimizer=resolve_optimizer(optimizer, text_encoder.compute_dtype),
+        loss=pair_loss,
+        jit_compile="auto",
+    )
+    return retriever
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class Retriever(PictureTextModel):
+    """A functional model ``{"images": [B,H,W,3], "token_ids": [B,K,T]} -> scores [B,B,K]``.
+
+    It also takes ``image_features`` [B,N,C] in place of ``images``: what a feature cache gives.
+    Make one with ``build_retriever``.
+
+    Args:
+        encoder: a backbone from images to features.
+        text_encoder: a ``TextEncoder``; its vocabulary size becomes the tokenizer's.
+        image_tower: a ``Tower`` for the encoder's features.
+        text_tower: a ``Tower`` of the same width for the text encoder's words.
+        tokenizer: a ``Tokenizer``.
+        pair_scores: a ``PairScores``.
+        name: name of the model.
+
+    Attributes:
+        encoder: functional model, images [B,H,W,3] float 0..255 -> image_features [B,N,C].
+        image_head: functional model, image_features -> unit vectors [B,E].
+        text_head: functional model, token_ids [B,K,T] -> unit vectors [B,K,E].
+        tokenizer: the tokenizer.
+
+    Raises:
+        ValueError: the towers have different widths.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        text_encoder,
+        image_tower,
+        text_tower,
+        tokenizer,
+        pair_scores,
+        *,
+        name="retriever",
+    ):
+        if image_tower.dim != text_tower.dim:
+            raise ValueError(
+                "Retriever: the two towers must have one width, got "
+                f"{image_tower.dim} for pictures and {text_tower.dim} for text."
+            )
+        text_encoder.vocabulary_size = tokenizer.vocabulary_size
+        images = keras.Input(encoder.input_shape[1:], name="images")
+        token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")
+        features = keras.Input(encoder.output_shape[1:], name="image_features")
+        image_head = keras.Model(features, image_tower(features), name="image_head")
+        text_head = keras.Model(
+            token_ids, CaptionVectors(text_encoder, text_tower)(token_ids), name="text_head"
+        )
+        outputs = pair_scores(image_head(encoder(images)), text_head(token_ids))
+        super().__init__({"images": images, "token_ids": token_ids}, outputs, name=name)
+        self.encoder = encoder
+        self.text_encoder = text_encoder
+        self.image_tower = image_tower
+        self.text_tower = text_tower
+        self.image_head = image_head
+        self.text_head = text_head
+        self.pair_scores = pair_scores
+        self.tokenizer = tokenizer
+        self.gradient_cache = None
+        self._embed = {
+            "images": tf.function(self.embed_image_batch, reduce_retracing=True),
+            "texts": tf.function(self.embed_text_batch, reduce_retracing=True),
+        }
+
+    def read_features(self, inputs, training=None):
+        """Scores image_features with captions."""
+        images = self.image_head(inputs["image_features"], training=training)
+        texts = self.text_head(inputs["token_ids"], training=training)
+        return self.pair_scores(images, texts)
+
+    def batches(self, examples, batch_size=128, **options):
+        """Makes batches of a data split for ``fit``; see ``PictureTextModel.batches``.
+
+        Args:
+            examples: a data split.
+            batch_size: pictures a batch; the more, the harder the question.
+            **options: as for ``PictureTextModel.batches``.
+
+        Returns:
+            A ``tf.data.Dataset`` of ``(inputs, real [B,K] bool)``, True where there is a caption.
+        """
+        batches = super().batches(examples, batch_size, **options)
+        return batches.map(lambda inputs, targets: (inputs, targets[..., 0] != PAD_ID))
+
+    def fit(self, x=None, y=None, *, shuffle=False, gradient_cache=None, **kwargs):
+        """As ``keras.Model.fit``, with large batches in little memory.
+
+        Args:
+            x: what to learn from, usually of ``batches``.
+            y: targets, where ``x`` has none.
+            shuffle: as for ``keras.Model.fit``; ``batches`` has shuffled already.
+            gradient_cache: None, or the number of pictures that go through the towers at once. The
+                step is that of the whole batch, to rounding; its memory is that of so few pictures,
+                and its time that of one forward pass more.
+            **kwargs: as for ``keras.Model.fit``.
+
+        Returns:
+            A ``keras.callbacks.History``.
+
+        Raises:
+            ValueError: ``gradient_cache`` is out of range.
+
+        Source:
+            Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited
+            Setup", https://arxiv.org/abs/2101.06983.
+        """
+        if gradient_cache is None:
+            return super().fit(x, y, shuffle=shuffle, **kwargs)
+        check_number("fit", "gradient_cache", gradient_cache, minimum=1, integer=True)
+        compiled = self.jit_compile
+        # XLA wants chunks of one size, and the last one may be smaller.
+        self.gradient_cache, self.jit_compile, self.train_function = gradient_cache, False, None
+        try:
+            return super().fit(x, y, shuffle=shuffle, **kwargs)
+        finally:
+            self.gradient_cache, self.jit_compile, self.train_function = None, compiled, None
+
+    def train_step(self, data):
+        """Takes one step, in chunks with a gradient cache."""
+        if self.gradient_cache is None:
+            return super().train_step(data)
+        inputs, real, _ = keras.utils.unpack_x_y_sample_weight(data)
+        loss, gradients = cached_gradients(self, inputs, real, self.gradient_cache)
+        self._loss_tracker.update_state(loss, sample_weight=tf.shape(real)[0])
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return self.get_metrics_result()
+
+    def vectors(self, inputs, training=None):
+        """Returns the unit vectors of a batch: images [B,E] and texts [B,K,E]."""
+        features = inputs.get("image_features")
+        if features is None:
+            features = self.encoder(inputs["images"], training=training)
+        return (
+            self.image_head(features, training=training),
+            self.text_head(inputs["token_ids"], training=training),
+        )
+
+    def embed_image_batch(self, images):
+        """Turns images [B,H,W,3] in 0..255 into unit vectors [B,E], in TensorFlow ops."""
+        return self.image_head(self.encoder(images, training=False), training=False)
+
+    def embed_text_batch(self, texts):
+        """Turns texts [R] string into unit vectors [R,E], in TensorFlow ops."""
+        token_ids = self.tokenizer(texts)[:, None, :-1]
+        return self.text_head(token_ids, training=False)[:, 0]
+
+    def embed_images(self, images, *, batch_size=32, verbose=0):
+        """Gives pictures their place in the common space.
+
+        Args:
+            images: one picture or many: paths, encoded bytes, arrays [H,W,3] in 0..255, a data
+                split or a ``tf.data.Dataset``.
+            batch_size: pictures a forward pass.
+            verbose: 1 for a progress bar, 0 for none.
+
+        Returns:
+            [n,E] float32, unit vectors; zeros for a picture that cannot be read.
+
+        Raises:
+            FileNotFoundError: a path does not exist.
+            TypeError: ``images`` is none of the above.
+        """
+        total = 1 if is_single(images) else getattr(images, "__len__", lambda: None)()
+        progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
+        found, done = [], 0
+        for batch, valid in read_images(
+            images, self.image_size, resize=self.resize, batch_size=batch_size
+        ):
+            vectors = self._embed["images"](batch).numpy()
+            found.append(np.where(valid.numpy()[:, None], vectors, np.float32(0)))
+            done += len(vectors)
+            if progress:
+                progress.update(done)
+        return np.concatenate(found) if found else np.zeros((0, self.image_tower.dim), np.float32)
+
+    def embed_texts(self, texts, *, batch_size=256):
+        """Gives sentences their place in the common space.
+
+        Args:
+            texts: one string or a list of strings.
+            batch_size: sentences a forward pass.
+
+        Returns:
+            [n,E] float32, unit vectors.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        parts = [
+            self._embed["texts"](tf.constant(texts[start : start + batch_size])).numpy()
+            for start in range(0, len(texts), batch_size)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.text_tower.dim), np.float32)
+
+    def classify(self, images, labels, *, templates=None, batch_size=32):
+        """Tells which label fits a picture best, without having been trained for the labels.
+
+        Args:
+            images: as for ``embed_images``.
+            labels: list of words or phrases.
+            templates: sentences with ``{}`` where the label goes, whose vectors are averaged; None
+                takes ``TEMPLATES`` of the tokenizer's language.
+            batch_size: pictures a forward pass.
+
+        Returns:
+            [n,L] float32: probabilities of the L labels; NaN for a picture that cannot be read.
+
+        Raises:
+            ValueError: there are no labels, or a template has no ``{}``.
+
+        Source:
+            Radford et al. 2021, section 3.1.4, https://arxiv.org/abs/2103.00020, for the mean over
+            templates.
+        """
+        labels = list(labels)
+        if not labels:
+            raise ValueError("classify: labels must have at least one label, got none.")
+        templates = templates or TEMPLATES.get(self.tokenizer.language, ("{}",))
+        for template in templates:
+            if "{}" not in template:
+                raise ValueError(
+                    f"classify: templates must have {{}} where the label goes, got {template!r}."
+                )
+        prompts = [template.replace("{}", label) for label in labels for template in templates]
+        classes = self.embed_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)
+        classes /= np.linalg.norm(classes, axis=1, keepdims=True)
+        vectors = self.embed_images(images, batch_size=batch_size)
+        scores = tf.constant(vectors @ classes.T) * self.pair_scores.current_scale()
+        readable = vectors.any(axis=1, keepdims=True)
+        return np.where(readable, tf.nn.softmax(scores).numpy(), np.float32("nan"))
+
+    def unknown_words(self, text):
+        """Lists the words of a text that the model has never learned, which it cannot search for.
+
+        Args:
+            text: a string.
+
+        Returns:
+            A list of strings.
+        """
+        return self.tokenizer.unknown_words(text)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "encoder": serialize(self.encoder),
+            "text_encoder": serialize(fresh_copy(self.text_encoder)),
+            "image_tower": serialize(fresh_copy(self.image_tower)),
+            "text_tower": serialize(fresh_copy(self.text_tower)),
+            "tokenizer": serialize(self.tokenizer),
+            "pair_scores": serialize(fresh_copy(self.pair_scores)),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the model that ``get_config`` described."""
+        made = {
+            part: value if part == "name" else keras.saving.deserialize_keras_object(value)
+            for part, value in config.items()
+        }
+        return cls(**made)

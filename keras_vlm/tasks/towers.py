@@ -1,0 +1,169 @@
+"""The parts of a two-tower model: what ends a tower, and what compares the ends.
+
+Refuses to know backbones, tokenizers and losses. Dimension letters: B batch, N picture tokens or
+words, C their width, K captions a picture, T text positions, E width of the common space.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vlm.core.checks import check_number, resolve
+from keras_vlm.fusion.pooling import POOLINGS, Pooling
+from keras_vlm.text.decoder import fresh_copy
+from keras_vlm.text.encoders import real_words
+
+# A learned scale grows without end where a batch is solved; CLIP's bound.
+MOST_SCALE = 100.0
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class Tower(keras.layers.Layer):
+    """The end of a tower: tokens [B,N,C], mask [B,N] -> unit vectors [B,E] float32.
+
+    Args:
+        dim: width E.
+        pooling: ``"attention"``, ``"mean"``, ``"max"`` or a ``Pooling``.
+        hidden_dim: width of a layer before the last one, or None for none.
+        dropout: share of the tokens' units dropped in training.
+        **kwargs: ``name``, ``dtype`` of the layer.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
+        TypeError: ``pooling`` is neither a name nor a ``Pooling``.
+    """
+
+    def __init__(self, dim, *, pooling="attention", hidden_dim=None, dropout=0.2, **kwargs):
+        super().__init__(**kwargs)
+        self.dim = check_number("Tower", "dim", dim, minimum=1, integer=True)
+        if hidden_dim is not None:
+            check_number("Tower", "hidden_dim", hidden_dim, minimum=1, integer=True)
+        self.hidden_dim = hidden_dim
+        self.dropout_rate = check_number("Tower", "dropout", dropout, minimum=0, maximum=0.99)
+        policy = self.dtype_policy
+        makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in POOLINGS.items()}
+        self.pooling = resolve("Tower", "pooling", pooling, makers, Pooling)
+
+    def build(self, tokens_shape, token_mask_shape=None):
+        """Builds the layers."""
+        policy, width = self.dtype_policy, self.hidden_dim or tokens_shape[-1]
+        self.norm = keras.layers.LayerNormalization(name="norm", dtype=policy)
+        self.norm.build(tokens_shape)
+        self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
+        if self.hidden_dim:
+            self.hidden = keras.layers.Dense(
+                self.hidden_dim, activation="relu", name="hidden", dtype=policy
+            )
+            self.hidden.build(tokens_shape)
+        self.dense = keras.layers.Dense(self.dim, name="project", dtype=policy)
+        self.dense.build((*tokens_shape[:-1], width))
+        self.pooling.build((*tokens_shape[:-1], self.dim))
+
+    def call(self, tokens, token_mask=None, training=None):
+        """Returns unit vectors [B,E]."""
+        tokens = self.dropout(self.norm(tokens), training=training)
+        if self.hidden_dim:
+            tokens = self.dropout(self.hidden(tokens), training=training)
+        pooled, _ = self.pooling(self.dense(tokens), token_mask=token_mask)
+        return ops.normalize(ops.cast(pooled, "float32"), axis=-1)
+
+    def compute_output_spec(self, tokens, token_mask=None, training=None):
+        """Returns the shape and the type of the vectors."""
+        return keras.KerasTensor((tokens.shape[0], self.dim), dtype="float32")
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {
+            **super().get_config(),
+            "dim": self.dim,
+            "pooling": keras.saving.serialize_keras_object(fresh_copy(self.pooling)),
+            "hidden_dim": self.hidden_dim,
+            "dropout": self.dropout_rate,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the tower that ``get_config`` described."""
+        pooling = keras.saving.deserialize_keras_object(config.pop("pooling"))
+        return cls(**config, pooling=pooling)
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class CaptionVectors(keras.layers.Layer):
+    """The text tower: token_ids [B,K,T] -> unit vectors [B,K,E].
+
+    Args:
+        text_encoder: a ``TextEncoder``.
+        text_tower: a ``Tower``.
+        **kwargs: ``name``, ``dtype`` of the layer.
+    """
+
+    def __init__(self, text_encoder, text_tower, **kwargs):
+        super().__init__(**kwargs)
+        self.text_encoder = text_encoder
+        self.text_tower = text_tower
+
+    def build(self, token_ids_shape):
+        """Builds both parts."""
+        row_shape = (None, token_ids_shape[-1])
+        self.text_encoder.build(row_shape)
+        self.text_tower.build((*row_shape, self.text_encoder.hidden_dim))
+
+    def call(self, token_ids, training=None):
+        """Returns unit vectors [B,K,E]."""
+        rows = ops.reshape(token_ids, (-1, token_ids.shape[-1]))
+        words = self.text_encoder(rows, training=training)
+        vectors = self.text_tower(words, token_mask=real_words(rows), training=training)
+        captions = token_ids.shape[1] or ops.shape(token_ids)[1]
+        return ops.reshape(vectors, (-1, captions, self.text_tower.dim))
+
+    def compute_output_spec(self, token_ids, training=None):
+        """Returns the shape and the type of the vectors."""
+        return keras.KerasTensor((*token_ids.shape[:2], self.text_tower.dim), dtype="float32")
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class PairScores(keras.layers.Layer):
+    """Scores of all pictures with all captions: ``scale * cosine + bias``, both learned.
+
+    Args:
+        scale: the scale at first, or None for cosines as they are.
+        bias: the bias at first, or None for none.
+        **kwargs: ``name``, ``dtype`` of the layer.
+    """
+
+    def __init__(self, scale=None, bias=None, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.scale, self.bias = scale, bias
+
+    def build(self, images_shape, texts_shape):
+        """Builds the two numbers."""
+        if self.scale is not None:
+            first = keras.initializers.Constant(float(np.log(self.scale)))
+            self.log_scale = self.add_weight(shape=(), initializer=first, name="log_scale")
+        if self.bias is not None:
+            first = keras.initializers.Constant(self.bias)
+            self.bias_weight = self.add_weight(shape=(), initializer=first, name="bias")
+
+    def call(self, images, texts):
+        """Returns [B,B,K]: picture i with caption k of picture j.
+
+        Args:
+            images: unit vectors [B,E].
+            texts: unit vectors [B,K,E].
+        """
+        scores = ops.einsum("ie,jke->ijk", images, texts)
+        scores = scores * self.current_scale()
+        return scores if self.bias is None else scores + self.bias_weight
+
+    def compute_output_shape(self, images_shape, texts_shape):
+        """Returns [B,B,K]."""
+        return (images_shape[0], *texts_shape[:2])
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {**super().get_config(), "scale": self.scale, "bias": self.bias}
+
+    def current_scale(self):
+        """Returns what a cosine is multiplied by now; without a learned scale, 1."""
+        return 1.0 if self.scale is None else ops.minimum(ops.exp(self.log_scale), MOST_SCALE)

@@ -1,0 +1,135 @@
+"""One whole training run of a retriever: from the name of a data source to the best model.
+
+The command line and the recipes call it; running it again with the same options resumes it.
+Refuses to know the command line.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import keras
+
+from keras_vlm.fusion.pooling import POOLINGS
+from keras_vlm.losses import PAIR_LOSSES
+from keras_vlm.tasks.retrieval import Retriever, build_retriever
+from keras_vlm.tasks.towers import Tower
+from keras_vlm.text import TEXT_ENCODERS, Tokenizer
+from keras_vlm.text.decoder import fresh_copy
+from keras_vlm.training.callbacks import RetrievalScores
+from keras_vlm.training.run import TrainingRun, make_backbone, thaw_start, train
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalRun(TrainingRun):
+    """The options of a run beside those of ``TrainingRun``.
+
+    Attributes:
+        text: ``"gru"``, ``"lstm"``, ``"transformer"`` or ``"bag"``.
+        dim: width of the common space.
+        hidden_dim: width of the text encoder.
+        loss: ``"contrastive"``, ``"sigmoid"`` or ``"triplet"``.
+        image_pooling: how a picture's tokens become one vector: ``"attention"``, ``"mean"`` or
+            ``"max"``.
+        text_pooling: how a sentence's words do.
+        dropout: share of the words' units dropped.
+        memory_dropout: share of the picture's units dropped.
+        gradient_cache: pictures that go through the towers at once, for a large batch in little
+            memory, or None.
+
+    Raises:
+        ValueError: an option is unknown or out of range, or does not go with ``start``.
+    """
+
+    OF_THE_MODEL: ClassVar = (
+        *TrainingRun.OF_THE_MODEL, "text", "dim", "hidden_dim", "image_pooling", "text_pooling",
+        "dropout", "memory_dropout",
+    )  # fmt: skip
+    TABLES: ClassVar = {
+        **TrainingRun.TABLES,
+        "text": TEXT_ENCODERS,
+        "loss": PAIR_LOSSES,
+        "image_pooling": POOLINGS,
+        "text_pooling": POOLINGS,
+    }
+
+    batch_size: int = 128
+    weight_decay: float = 0.05
+    text: str = "gru"
+    dim: int = 512
+    hidden_dim: int = 384
+    loss: str = "contrastive"
+    image_pooling: str = "attention"
+    text_pooling: str = "max"
+    dropout: float = 0.3
+    memory_dropout: float = 0.2
+    gradient_cache: int | None = None
+
+
+def train_retriever(run, *, verbose=1):
+    """Trains a retriever, or goes on with a run that was interrupted.
+
+    Args:
+        run: a ``RetrievalRun``.
+        verbose: 1 for progress bars, 0 for silence.
+
+    Returns:
+        The best ``Retriever``, which is also in ``OUT/model.keras``.
+
+    Raises:
+        FileExistsError: the output folder holds something else, or a run with other options.
+        FileNotFoundError: there is no such ``start``.
+        TypeError: ``start`` is no retriever, or has no ``Backbone``, of which layers can be chosen.
+        DataError: ``start``, or a file of the data, is damaged.
+        ValueError: an option is unknown or out of range, both splits are the same, or ``start``
+            reads another language.
+    """
+    return train(
+        run,
+        build=_build,
+        scores=RetrievalScores,
+        fit_options=lambda training, model: {"gradient_cache": run.gradient_cache},
+        verbose=verbose,
+    )
+
+
+def _build(run, training, found, optimizer):
+    """Builds the retriever of a run, anew or from the one it goes on from."""
+    options = {"optimizer": optimizer, "loss": run.loss}
+    if found is not None:
+        encoder = thaw_start(run, found, Retriever)
+        text_encoder = fresh_copy(found.text_encoder)
+        towers = (fresh_copy(found.image_tower), fresh_copy(found.text_tower))
+        retriever = build_retriever(
+            encoder, tokenizer=found.tokenizer, text=text_encoder, dim=towers, **options
+        )
+        for part in ("image_head", "text_head", "pair_scores"):
+            weights = getattr(found, part).get_weights()
+            # Another loss has other scores, with a scale of their own.
+            if len(weights) == len(getattr(retriever, part).get_weights()):
+                getattr(retriever, part).set_weights(weights)
+        return retriever
+    tokenizer = Tokenizer.fit(
+        training,
+        max_length=run.max_length,
+        minimum_count=run.minimum_count,
+        language=run.language,
+    )
+    policy = keras.DTypePolicy(run.precision)
+    text_encoder = TEXT_ENCODERS[run.text](
+        hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=policy
+    )
+    towers = [
+        Tower(run.dim, pooling=pooling, dropout=dropout, dtype=policy)
+        for pooling, dropout in (
+            (run.image_pooling, run.memory_dropout),
+            (run.text_pooling, run.dropout),
+        )
+    ]
+    return build_retriever(
+        make_backbone(run, policy),
+        tokenizer=tokenizer,
+        text=text_encoder,
+        dim=towers,
+        precision=run.precision,
+        **options,
+    )

@@ -1,0 +1,358 @@
+"""What the training runs of all tasks share: options, the output folder, resuming, the optimizer.
+
+Refuses to know any one task and the command line.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from typing import ClassVar
+
+import keras
+
+from keras_vlm.core.checks import check_choice, check_number
+from keras_vlm.core.files import check_output_folder, replace_file, write_json
+from keras_vlm.data import load_data
+from keras_vlm.tasks.base import PRECISIONS
+from keras_vlm.training.callbacks import TrainingBackup
+from keras_vlm.training.plots import plot_history
+from keras_vlm.vision.augmentation import AUGMENTATIONS
+from keras_vlm.vision.backbones import BACKBONES, Backbone
+from keras_vlm.zoo import list_models, load
+
+OPTIMIZERS = {
+    "adamw": keras.optimizers.AdamW,
+    "adam": keras.optimizers.Adam,
+    "sgd": keras.optimizers.SGD,
+}
+
+# The copy of the model that a run goes on from, there until the run is done.
+START = "start.keras"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """Abstract: the options of every task's run; each field is a flag of ``keras-vlm train``.
+
+    Attributes:
+        data: name of a data source, such as ``flickr8k:DIR``.
+        out: output folder: ``model.keras``, ``scores.json``, ``log.csv``, ``curves.png``,
+            ``run.json``, and ``backup/`` while the run lasts.
+        split: split to train on.
+        validation_split: split that chooses the best epoch; never trained on.
+        language: language of the captions.
+        start: a model of the same task to go on from, a file or a published name, or None to begin
+            anew. Its words, layers and weights are taken over; options that describe these
+            (``OF_THE_MODEL``) are not used and must be left alone. It is scored first: where
+            nothing is better, it is the run's best model.
+        backbone: name of a backbone, or a model of this package, a file or a published name, whose
+            encoder is taken over.
+        trainable_from: None to freeze the backbone, ``"all"``, or the layer from which on it
+            learns; ``conv_small``, which has no weights from ImageNet, learns as a whole.
+        image_size: pixels a side.
+        resize: ``"stretch"``, ``"crop"`` or ``"pad"``: what becomes of a picture's aspect.
+        augment: None, ``"flip"`` or another augmentation.
+        cache: folder of the feature cache, ``"auto"`` for ``OUT/features`` where the backbone is
+            frozen and the augmentation allows it, or None.
+        minimum_count: words seen fewer times are unknown.
+        max_length: positions of a caption, start and end included.
+        epochs: passes over the training split.
+        batch_size: pictures a step.
+        captions_per_image: captions of each picture a step.
+        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
+        learning_rate: its peak; it rises over the first 5 % of the steps and falls as a cosine.
+        weight_decay: of AdamW.
+        average: momentum of the moving average of the weights that is scored and kept; 0 for none.
+        patience: epochs without a better score before stopping, or None.
+        precision: ``"float32"``, ``"mixed_bfloat16"``, ``"mixed_float16"``.
+        seed: everything random flows from it.
+
+    Raises:
+        ValueError: an option is unknown or out of range, or does not go with ``start``.
+    """
+
+    # What a model to go on from has already: a run can no longer choose it, and does not note it.
+    OF_THE_MODEL: ClassVar = (
+        "backbone", "image_size", "resize", "minimum_count", "max_length", "precision",
+    )  # fmt: skip
+    # Options that are names, and the tables that have them.
+    TABLES: ClassVar = {"optimizer": OPTIMIZERS, "precision": PRECISIONS}
+
+    data: str
+    out: str
+    split: str = "train"
+    validation_split: str = "val"
+    language: str = "en"
+    start: str | None = None
+    backbone: str = "efficientnet_lite0"
+    trainable_from: str | None = None
+    image_size: int = 224
+    resize: str = "stretch"
+    augment: str | None = None
+    cache: str | None = "auto"
+    minimum_count: int = 5
+    max_length: int = 22
+    epochs: int = 12
+    batch_size: int = 32
+    captions_per_image: int = 5
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    average: float = 0.0
+    patience: int | None = None
+    precision: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self):
+        """Checks what nobody else checks before the work begins.
+
+        Raises:
+            ValueError: an option is unknown or out of range, or does not go with ``start``.
+        """
+        where = type(self).__name__
+        for name, table in self.TABLES.items():
+            check_choice(where, name, getattr(self, name), table)
+        if self.augment is not None:
+            check_choice(where, "augment", self.augment, AUGMENTATIONS)
+        for name in ("epochs", "batch_size", "captions_per_image"):
+            check_number(where, name, getattr(self, name), minimum=1, integer=True)
+        if self.patience is not None:
+            check_number(where, "patience", self.patience, minimum=1, integer=True)
+        check_number(where, "average", self.average, minimum=0, maximum=0.9999)
+        if self.start is None:
+            return
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in self.OF_THE_MODEL:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{where}: {name} is the model's own where start is given, got "
+                    f"{getattr(self, name)!r}. Leave it out, or begin anew without start."
+                )
+
+
+def train(run, *, build, scores, fit_options=None, verbose=1):
+    """Trains a model, or goes on with a run that was interrupted.
+
+    Args:
+        run: a ``TrainingRun``.
+        build: function of the run, the training split, the model to go on from (or None) and a
+            Keras optimizer -> a compiled model.
+        scores: function of the validation split and keyword arguments -> a ``ScoresCallback``.
+        fit_options: function of the training split and the model -> more arguments for ``fit``, or
+            None.
+        verbose: 1 for progress bars, 0 for silence.
+
+    Returns:
+        The best model, which is also in ``OUT/model.keras``.
+
+    Raises:
+        ValueError: both splits are the same; and what else the parts raise.
+    """
+    out = pathlib.Path(run.out)
+    _claim_folder(run, out)
+    if (out / "model.keras").exists():
+        return _finish(out)
+    keras.utils.set_random_seed(run.seed)
+    data = load_data(run.data, language=run.language)
+    training, validation = data[run.split], data[run.validation_split]
+    if training is validation:
+        raise ValueError(
+            f"{type(run).__name__}: validation_split must be another split than the one trained "
+            f"on, got {run.validation_split!r}. {run.data} has {', '.join(data)}."
+        )
+    steps = run.epochs * max(1, len(training) // run.batch_size)
+    model = build(run, training, _open_start(run, out), build_optimizer(run, steps))
+    batches, validation_batches = _batches(run, out, model, training, validation)
+    model.fit(
+        batches,
+        validation_data=validation_batches,
+        epochs=run.epochs,
+        verbose=verbose,
+        callbacks=[
+            scores(validation, out, patience=run.patience, score_start=run.start is not None),
+            # Last: what the scores wrote for an epoch is there before the epoch counts as done.
+            # It stays until the model is there: whatever happens from here on is not trained again.
+            TrainingBackup(out / "backup", delete_checkpoint=False),
+        ],
+        **(fit_options(training, model) if fit_options else {}),
+    )
+    plot_history(json.loads((out / "scores.json").read_text(encoding="utf-8")), out / "curves.png")
+    (out / "best.keras").rename(out / "model.keras")
+    return _finish(out)
+
+
+def build_optimizer(run, steps):
+    """Makes a run's optimizer: its schedule warms up over 5 % of the steps, then falls as a cosine.
+
+    Args:
+        run: a ``TrainingRun``.
+        steps: steps of the whole run.
+
+    Returns:
+        A Keras optimizer.
+    """
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=max(1, round(0.95 * steps)),
+        alpha=0.01,
+        warmup_target=run.learning_rate,
+        warmup_steps=max(1, round(0.05 * steps)),
+    )
+    options = {"clipnorm": 5.0}
+    if run.average:
+        options |= {"use_ema": True, "ema_momentum": run.average}
+    if run.optimizer == "adamw":
+        options["weight_decay"] = run.weight_decay
+    return OPTIMIZERS[run.optimizer](schedule, **options)
+
+
+def make_backbone(run, dtype):
+    """Makes the encoder that a run begins with.
+
+    Args:
+        run: a ``TrainingRun``.
+        dtype: Keras dtype policy.
+
+    Returns:
+        A ``Backbone``.
+
+    Raises:
+        TypeError: the encoder of the model that ``backbone`` names is none.
+    """
+    if run.backbone in BACKBONES:
+        return Backbone(
+            run.backbone,
+            image_size=run.image_size,
+            weights=None if run.backbone == "conv_small" else "imagenet",
+            trainable_from=_trainable_from(run, run.backbone),
+            resize=run.resize,
+            dtype=dtype,
+        )
+    # The error would list published models only, where the user may have meant a backbone.
+    if not _is_model(run.backbone):
+        check_choice(type(run).__name__, "backbone", run.backbone, BACKBONES)
+    found = load(run.backbone).encoder
+    _check_backbone(run, "backbone", found)
+    return found.thawed(
+        _trainable_from(run, found.architecture),
+        image_size=run.image_size,
+        resize=run.resize,
+        dtype=dtype,
+    )
+
+
+def thaw_start(run, found, kind):
+    """Returns the encoder of the model that a run goes on from, with the layers that shall learn.
+
+    Args:
+        run: a ``TrainingRun`` with a ``start``.
+        found: the model.
+        kind: the class of the task's models.
+
+    Returns:
+        A ``Backbone``.
+
+    Raises:
+        TypeError: the model is of another task, or its encoder is no ``Backbone``.
+        ValueError: the model reads another language.
+    """
+    if not isinstance(found, kind):
+        raise TypeError(
+            f"{type(run).__name__}: start must be a {kind.__name__}, got {run.start!r}, a "
+            f"{type(found).__name__}. To take over its encoder alone, pass it as backbone."
+        )
+    _check_backbone(run, "start", found.encoder)
+    if found.tokenizer.language != run.language:
+        raise ValueError(
+            f"{type(run).__name__}: language must be {found.tokenizer.language!r}, that of "
+            f"{run.start}, got {run.language!r}."
+        )
+    return found.encoder.thawed(_trainable_from(run, found.encoder.architecture))
+
+
+def _check_backbone(run, option, encoder):
+    """Raises unless an encoder is a ``Backbone``.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(encoder, Backbone):
+        raise TypeError(
+            f"{type(run).__name__}: {option} must have a Backbone, of which layers can be chosen, "
+            f"got {getattr(run, option)!r}, whose encoder is a {type(encoder).__name__}. Build and "
+            "fit it in Python."
+        )
+
+
+def _is_model(name):
+    return pathlib.Path(name).exists() or name in {model["name"] for model in list_models()}
+
+
+def _open_start(run, out):
+    """Returns the model that a run goes on from, or None."""
+    if run.start is None:
+        return None
+    if not (out / START).exists():
+        # A copy: whatever becomes of the other file, this run can be resumed.
+        found = load(run.start)
+        with replace_file(out / START) as temporary:
+            found.save(temporary)
+    return load(out / START)
+
+
+def _claim_folder(run, out):
+    """Notes the run's options in its folder, or checks that they are the ones noted there.
+
+    Raises:
+        FileExistsError: they are others.
+    """
+    unused = {"out"} if run.start is None else {"out", *run.OF_THE_MODEL}
+    options = {k: v for k, v in dataclasses.asdict(run).items() if k not in unused}
+    note = out / "run.json"
+    if not note.exists():
+        check_output_folder(out)
+        write_json(note, options)
+        return
+    noted = json.loads(note.read_text(encoding="utf-8"))
+    defaults = {field.name: field.default for field in dataclasses.fields(run)}
+    changed = [key for key in options if options[key] != noted.get(key, defaults[key])]
+    if not changed:
+        return
+    # Before its first backup a run has nothing to lose: a wrong option may be put right.
+    if not any((out / name).exists() for name in ("backup", "model.keras")):
+        for name in (START, "best.keras", "scores.json", "log.csv"):
+            (out / name).unlink(missing_ok=True)
+        write_json(note, options)
+        return
+    key = changed[0]
+    raise FileExistsError(
+        f"{out} holds a run with other options: {key} was {noted.get(key, defaults[key])!r}, now "
+        f"{options[key]!r}. Choose another output folder, or pass the options in run.json."
+    )
+
+
+def _finish(out):
+    """Removes what only an interrupted run needs; returns the best model."""
+    (out / START).unlink(missing_ok=True)
+    shutil.rmtree(out / "backup", ignore_errors=True)
+    return keras.saving.load_model(out / "model.keras")
+
+
+def _trainable_from(run, architecture):
+    """Returns the layer from which on a backbone learns: all of one without pretrained weights."""
+    return "all" if architecture == "conv_small" else run.trainable_from
+
+
+def _batches(run, out, model, training, validation):
+    options = {"captions_per_image": run.captions_per_image, "seed": run.seed}
+    cache = run.cache
+    if cache == "auto":
+        cacheable = model.encoder.frozen and run.augment in {None, "flip"}
+        cache = out / "features" if cacheable else None
+    return (
+        model.batches(
+            training, run.batch_size, shuffle=True, augment=run.augment, cache=cache, **options
+        ),
+        model.batches(validation, run.batch_size, shuffle=False, cache=cache, **options),
+    )
