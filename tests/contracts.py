@@ -16,6 +16,13 @@ from keras_vlm import load
 from keras_vlm.tasks.generation import generate
 
 
+def answers(model, images):
+    """What a model says of pictures: words, or unit vectors to six places."""
+    if hasattr(model, "embed_images"):
+        return np.round(model.embed_images(images), 5).tolist()
+    return model.caption(images)
+
+
 def check_gradients(model, batch):
     """Every trainable weight gets a finite gradient, and it is not all zero."""
     inputs, targets = batch
@@ -39,13 +46,13 @@ def check_learns(model, batch, *, steps=30):
 
 
 def check_saves(model, batch, images, folder):
-    """A saved model gives the same logits and the same words, and goes on learning alike."""
+    """A saved model gives the same outputs and the same answers, and goes on learning alike."""
     path = folder / "model.keras"
     model.train_on_batch(*batch)
     model.save(path)
     again = load(path)
     np.testing.assert_allclose(again(batch[0]), model(batch[0]), atol=1e-5)
-    assert again.caption(images) == model.caption(images)
+    np.testing.assert_array_equal(answers(again, images), answers(model, images))
     assert again.optimizer.iterations.numpy() == model.optimizer.iterations.numpy()
     losses = [one.train_on_batch(*batch) for one in (model, again)]
     np.testing.assert_allclose(*losses, rtol=1e-5)

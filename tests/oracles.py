@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm import build_captioner, load_data
+from keras_vlm import build_captioner, build_retriever, load_data
 from keras_vlm.fusion import FUSIONS
-from keras_vlm.text import TEXT_DECODERS, Tokenizer
+from keras_vlm.tasks.towers import Tower
+from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
 
 WORDS = ["a", "dog", "cat", "runs", "red", "circle", "left", "right", "of"]
 
@@ -55,3 +56,17 @@ def scenes_captioner(text="lstm", fusion="multi_head", language="en", **options)
     for weight in model.text_decoder.trainable_variables:
         weight.assign_add(0.2 * keras.random.normal(weight.shape))
     return model
+
+
+def scenes_retriever(text="gru", language="en", **options):
+    """An untrained retriever of rendered scenes."""
+    keras.utils.set_random_seed(7)
+    examples = load_data("scenes:31", language=language)["train"]
+    return build_retriever(
+        "conv_small",
+        text=TEXT_ENCODERS[text](hidden_dim=24, dropout=0.1),
+        dim=(Tower(16, pooling="attention"), Tower(16, pooling="max")),
+        tokenizer=Tokenizer.fit(examples, minimum_count=1, max_length=9),
+        image_size=32,
+        **options,
+    )

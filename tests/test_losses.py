@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vlm.losses import MaskedCrossEntropy
+from keras_vlm.losses import (
+    PAIR_LOSSES,
+    ContrastiveLoss,
+    MaskedCrossEntropy,
+    SigmoidLoss,
+    TripletLoss,
+)
 
 B, K, T, V = 2, 3, 5, 7
 
@@ -57,3 +63,105 @@ def test_huge_logits_stay_finite():
 def test_smoothing_out_of_range():
     with pytest.raises(ValueError, match="label_smoothing must be a number from 0 to 0.999, got 1"):
         MaskedCrossEntropy(1)
+
+
+# Pairs of pictures and captions
+
+
+def pairs(seed=0):
+    random = np.random.default_rng(seed)
+    scores = random.normal(size=(5, 5, 3)).astype(np.float32) * 2
+    real = np.ones((5, 3), bool)
+    real[1, 2] = real[4, 1] = real[4, 2] = False
+    return scores, real
+
+
+def others(real, picture):
+    """The real captions (j, k) of pictures other than this one."""
+    return [(j, k) for j, k in np.argwhere(real) if j != picture]
+
+
+def slow_contrastive(scores, real):
+    costs = []
+    for j, k in np.argwhere(real):
+        right = scores[j, j, k]
+        among_pictures = np.log(np.exp(scores[:, j, k]).sum()) - right
+        wrong = sum(np.exp(scores[j, a, b]) for a, b in others(real, j))
+        among_captions = np.log(np.exp(right) + wrong) - right
+        costs.append((among_pictures + among_captions) / 2)
+    return np.mean(costs)
+
+
+def slow_sigmoid(scores, real):
+    costs = [
+        np.log1p(np.exp(-(1 if i == j else -1) * scores[i, j, k]))
+        for i in range(len(scores))
+        for j, k in np.argwhere(real)
+    ]
+    return np.sum(costs) / real.sum()
+
+
+def slow_triplet(scores, real, margin=0.2, hardest=True):
+    costs = []
+    for j, k in np.argwhere(real):
+        right = scores[j, j, k]
+        pictures = [max(0, margin + scores[i, j, k] - right) for i in range(5) if i != j]
+        captions = [max(0, margin + scores[j, a, b] - right) for a, b in others(real, j)]
+        take = max if hardest else np.mean
+        costs.append(take(pictures) + take(captions))
+    return np.mean(costs)
+
+
+PAIRS = [
+    (ContrastiveLoss(), slow_contrastive),
+    (SigmoidLoss(), slow_sigmoid),
+    (TripletLoss(), slow_triplet),
+    (TripletLoss(0.5), lambda scores, real: slow_triplet(scores, real, 0.5)),
+    (TripletLoss(hardest=False), lambda scores, real: slow_triplet(scores, real, hardest=False)),
+]
+
+
+@pytest.mark.parametrize(("loss", "slow"), PAIRS)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_pair_loss_is_its_formula(loss, slow, seed):
+    scores, real = pairs(seed)
+    np.testing.assert_allclose(loss(real, scores), slow(scores, real), rtol=1e-5)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    np.testing.assert_allclose(again(real, scores), loss(real, scores))
+
+
+@pytest.mark.parametrize("name", PAIR_LOSSES)
+def test_captions_that_are_not_there_count_nothing(name):
+    scores, real = pairs()
+    changed = np.where(real[None], scores, 99.0).astype(np.float32)
+    variable = tf.Variable(changed)
+    with tf.GradientTape() as tape:
+        loss = PAIR_LOSSES[name]()(real, variable)
+    np.testing.assert_allclose(loss, PAIR_LOSSES[name]()(real, scores), rtol=1e-6)
+    gradient = tape.gradient(loss, variable).numpy()
+    assert np.isfinite(gradient).all()
+    assert (gradient[:, ~real] == 0).all()
+    assert float(PAIR_LOSSES[name]()(np.zeros_like(real), changed)) == 0.0
+
+
+@pytest.mark.parametrize("name", PAIR_LOSSES)
+def test_own_captions_are_never_wrong_answers(name):
+    """To raise a picture's score with one of its captions never costs another of them."""
+    scores, real = pairs()
+    gradients = []
+    for k in range(3):
+        variable = tf.Variable(scores)
+        with tf.GradientTape() as tape:
+            loss = PAIR_LOSSES[name]()(real, variable)
+        gradients.append(tape.gradient(loss, variable).numpy()[0, 0, k])
+    assert max(gradients) <= 0
+
+
+def test_one_picture_has_nothing_to_be_told_from():
+    for name in ("contrastive", "triplet"):
+        np.testing.assert_allclose(PAIR_LOSSES[name]()([[True]], [[[3.0]]]), 0, atol=1e-6)
+
+
+def test_margin_out_of_range():
+    with pytest.raises(ValueError, match="margin must be a number from 0 to 2, got 3"):
+        TripletLoss(3)

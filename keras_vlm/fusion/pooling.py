@@ -8,7 +8,7 @@ N tokens, C their width, H heads.
 import keras
 from keras import ops
 
-from keras_vlm.core.checks import check_number
+from keras_vlm.core.checks import check_number, resolve_heads
 
 # Far below any score, and still finite in float16.
 NEVER = -3e4
@@ -71,7 +71,7 @@ class AttentionPooling(Pooling):
     """Each head weighs the tokens by a learned score and takes the mean of its share of the units.
 
     Args:
-        num_heads: heads H, each with C / H units.
+        num_heads: heads H, each with C / H units, or None for heads of about 64 units.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Raises:
@@ -82,33 +82,23 @@ class AttentionPooling(Pooling):
         https://arxiv.org/abs/1703.03130, whose heads each weigh all units.
     """
 
-    def __init__(self, num_heads=8, **kwargs):
+    def __init__(self, num_heads=None, **kwargs):
         super().__init__(**kwargs)
-        self.num_heads = check_number(
-            "AttentionPooling", "num_heads", num_heads, minimum=1, integer=True
-        )
+        if num_heads is not None:
+            check_number("AttentionPooling", "num_heads", num_heads, minimum=1, integer=True)
+        self.num_heads = num_heads
 
     def build(self, tokens_shape):
-        """Builds the scores.
-
-        Raises:
-            ValueError: ``num_heads`` does not divide C.
-        """
-        if tokens_shape[-1] % self.num_heads:
-            raise ValueError(
-                f"AttentionPooling: num_heads must divide the width {tokens_shape[-1]}, got "
-                f"{self.num_heads}."
-            )
-        self.score_dense = keras.layers.Dense(
-            self.num_heads, name="score", dtype=self.dtype_policy
-        )
+        """Builds the scores."""
+        self.heads = resolve_heads("AttentionPooling", self.num_heads, tokens_shape[-1])
+        self.score_dense = keras.layers.Dense(self.heads, name="score", dtype=self.dtype_policy)
         self.score_dense.build(tokens_shape)
 
     def pool(self, tokens, mask):
         """Returns the heads' means side by side, and the mean of their weights."""
         scores = ops.where(mask[..., None], self.score_dense(tokens), NEVER)
         weights = ops.softmax(scores, axis=1)
-        heads = (-1, tokens.shape[1], self.num_heads, tokens.shape[2] // self.num_heads)
+        heads = (-1, tokens.shape[1], self.heads, tokens.shape[2] // self.heads)
         pooled = ops.einsum("bnh,bnhs->bhs", weights, ops.reshape(tokens, heads))
         return ops.reshape(pooled, (-1, tokens.shape[2])), ops.mean(weights, axis=-1)
 

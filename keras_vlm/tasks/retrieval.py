@@ -87,7 +87,7 @@ def build_retriever(
         image_tower, text_tower = dim
     else:
         image_tower = Tower(dim, dtype=policy)
-        text_tower = Tower(dim, pooling="max", dtype=policy)
+        text_tower = Tower(dim, dtype=policy)
 
     retriever = Retriever(
         encoder,

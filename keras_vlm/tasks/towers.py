@@ -23,7 +23,7 @@ class Tower(keras.layers.Layer):
 
     Args:
         dim: width E.
-        pooling: ``"attention"``, ``"mean"``, ``"max"`` or a ``Pooling``.
+        pooling: ``"mean"``, ``"max"``, ``"attention"`` or a ``Pooling``.
         hidden_dim: width of a layer before the last one, or None for none.
         dropout: share of the tokens' units dropped in training.
         **kwargs: ``name``, ``dtype`` of the layer.
@@ -33,7 +33,7 @@ class Tower(keras.layers.Layer):
         TypeError: ``pooling`` is neither a name nor a ``Pooling``.
     """
 
-    def __init__(self, dim, *, pooling="attention", hidden_dim=None, dropout=0.2, **kwargs):
+    def __init__(self, dim, *, pooling="mean", hidden_dim=None, dropout=0.2, **kwargs):
         super().__init__(**kwargs)
         self.dim = check_number("Tower", "dim", dim, minimum=1, integer=True)
         if hidden_dim is not None:

@@ -28,8 +28,8 @@ class RetrievalRun(TrainingRun):
         dim: width of the common space.
         hidden_dim: width of the text encoder.
         loss: ``"contrastive"``, ``"sigmoid"`` or ``"triplet"``.
-        image_pooling: how a picture's tokens become one vector: ``"attention"``, ``"mean"`` or
-            ``"max"``.
+        image_pooling: how a picture's tokens become one vector: ``"mean"``, ``"max"`` or
+            ``"attention"``.
         text_pooling: how a sentence's words do.
         dropout: share of the words' units dropped.
         memory_dropout: share of the picture's units dropped.
@@ -58,8 +58,8 @@ class RetrievalRun(TrainingRun):
     dim: int = 512
     hidden_dim: int = 384
     loss: str = "contrastive"
-    image_pooling: str = "attention"
-    text_pooling: str = "max"
+    image_pooling: str = "mean"
+    text_pooling: str = "mean"
     dropout: float = 0.3
     memory_dropout: float = 0.2
     gradient_cache: int | None = None

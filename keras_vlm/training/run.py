@@ -277,7 +277,7 @@ def _check_backbone(run, option, encoder):
     Raises:
         TypeError: it is none.
     """
-    if not isinstance(encoder, Backbone):
+    if not hasattr(encoder, "thawed"):
         raise TypeError(
             f"{type(run).__name__}: {option} must have a Backbone, of which layers can be chosen, "
             f"got {getattr(run, option)!r}, whose encoder is a {type(encoder).__name__}. Build and "

@@ -1,6 +1,7 @@
 """The command line: every subcommand does its job, teaches, and fails in one readable line."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import re
@@ -16,6 +17,7 @@ from oracles import scenes_captioner
 from keras_vlm import evaluate, list_models, load, load_data
 from keras_vlm.cli.main import COMMANDS, main
 from keras_vlm.training.captioning_run import CaptioningRun
+from keras_vlm.training.retrieval_run import RetrievalRun
 
 PHOTO = pathlib.Path(__file__).parents[1] / "photos" / "photo.jpg"
 TINY = [
@@ -91,8 +93,9 @@ def test_train_flags_are_the_fields_of_a_run(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     printed = capsys.readouterr().out
-    for name in CaptioningRun.__dataclass_fields__:
-        assert name == "data" or f"--{name.replace('_', '-')}" in printed
+    for kind in (CaptioningRun, RetrievalRun):
+        for field in dataclasses.fields(kind):
+            assert field.name == "data" or f"--{field.name.replace('_', '-')}" in printed
 
 
 def test_caption(model_path, capsys):

@@ -26,14 +26,12 @@ from keras_vlm.data.sources import BytesExamples
 from keras_vlm.tasks.captioning import Captioner, build_captioner
 from keras_vlm.text import Tokenizer
 from keras_vlm.training import captioning_run
-from keras_vlm.training.captioning_run import (
-    OPTIMIZERS,
-    CaptioningRun,
-    build_optimizer,
-    train_captioner,
-)
+from keras_vlm.training import run as training_run
+from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.evaluate import evaluate
+from keras_vlm.training.run import OPTIMIZERS, build_optimizer
 from keras_vlm.vision.backbones import Backbone
+from keras_vlm.zoo import load
 
 TINY = {
     "data": "scenes:20",
@@ -56,12 +54,19 @@ def make_run(out, **options):
     return CaptioningRun(**{**TINY, "out": str(out), **options})
 
 
+def build(run, training):
+    """Builds the captioner that a run begins with, as ``train`` does."""
+    steps = run.epochs * max(1, len(training) // run.batch_size)
+    found = load(run.start) if run.start else None
+    return captioning_run._build(run, training, found, build_optimizer(run, steps))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def frozen_backbone():
     """Freezes the small backbone, so that runs keep features as with one from ImageNet."""
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(
-            captioning_run,
+            training_run,
             "Backbone",
             lambda name, **options: Backbone(name, **{**options, "trainable_from": None}),
         )
@@ -80,7 +85,7 @@ def built():
     """A captioner as a run builds it, and the values it begins with."""
     run = make_run("nowhere")
     keras.utils.set_random_seed(run.seed)
-    captioner = captioning_run._build(run, load_data(run.data)["train"])
+    captioner = build(run, load_data(run.data)["train"])
     captioner.optimizer.build(captioner.trainable_variables)
     return captioner, [variable.numpy() for variable in variables_of(captioner)]
 
@@ -94,7 +99,7 @@ def fast_builds(built, monkeypatch):
     """Every run begins with the same captioner, put back to its first values: no new tracing."""
     captioner, first = built
 
-    def build(run, training):
+    def build(run, training, found, optimizer):
         for variable, value in zip(variables_of(captioner), first, strict=True):
             variable.assign(value)
         captioner._initial_epoch = None
@@ -190,7 +195,7 @@ def test_validation_is_never_trained_on(fast_builds, tmp_path, monkeypatch):
     for number, validation in enumerate((whole, other)):
         splits = {"train": data["train"], "val": validation}
         monkeypatch.setattr(
-            captioning_run, "load_data", lambda name, *, language, splits=splits: splits
+            training_run, "load_data", lambda name, *, language, splits=splits: splits
         )
         train_captioner(make_run(tmp_path / str(number), epochs=1), verbose=0)
         trained.append([variable.numpy() for variable in variables_of(fast_builds)])
@@ -201,7 +206,7 @@ def test_validation_is_never_trained_on(fast_builds, tmp_path, monkeypatch):
 
 def test_words_of_validation_are_not_in_the_vocabulary():
     training = load_data("scenes:20")["train"]
-    captioner = captioning_run._build(make_run("nowhere", minimum_count=2), training)
+    captioner = build(make_run("nowhere", minimum_count=2), training)
     words = [word for texts in training.captions for text in texts for word in text.split()]
     expected = {word for word in words if word.isalpha() and words.count(word) > 1}
     assert set(captioner.tokenizer.vocabulary) == expected
@@ -291,7 +296,7 @@ def test_options_are_checked_before_any_work(tmp_path, option, value, message):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("backbone", "vgg_16", "architecture must be one of .*, got 'vgg_16'.* mean 'vgg16'"),
+        ("backbone", "vgg_16", "backbone must be one of .*, got 'vgg_16'.* mean 'vgg16'"),
         ("hidden_dim", 0, "hidden_dim must be a whole number >= 1, got 0"),
         ("max_length", 2, "max_length must be a whole number >= 3, got 2"),
         ("language", "fr", "language must be one of 'en', 'zh', got 'fr'"),
@@ -367,7 +372,7 @@ def test_features_are_cached_where_that_is_possible(frozen, augment, cache, expe
         batches=lambda *args, **options: asked.append((args, options)),
     )
     run = make_run("out", augment=augment, cache=cache, seed=5)
-    captioning_run._batches(run, pathlib.Path("out"), captioner, "training", "validation")
+    training_run._batches(run, pathlib.Path("out"), captioner, "training", "validation")
     common = {"cache": expected, "captions_per_image": 2, "seed": 5}
     assert asked == [
         (("training", 7), {"shuffle": True, "augment": augment, **common}),
@@ -379,7 +384,7 @@ def test_features_are_cached_where_that_is_possible(frozen, augment, cache, expe
 
 
 def go_on(finished, out, **options):
-    architecture = set(captioning_run.OF_THE_MODEL)
+    architecture = set(CaptioningRun.OF_THE_MODEL)
     kept = {key: value for key, value in TINY.items() if key not in architecture}
     start = str(pathlib.Path(finished[0].out) / "model.keras")
     return CaptioningRun(**{**kept, "out": str(out), "start": start, **options})
@@ -388,7 +393,7 @@ def go_on(finished, out, **options):
 def test_a_run_goes_on_from_the_weights_of_another(finished):
     run, model = finished
     training = load_data(run.data)["train"]
-    captioner = captioning_run._build(
+    captioner = build(
         go_on(finished, "nowhere", label_smoothing=0.2, learning_rate=0.5), training
     )
     assert_equal(captioner.get_weights(), model.get_weights())
@@ -416,7 +421,7 @@ def test_a_pretrained_backbone_thaws_where_a_run_says(tmp_path):
             data="", out="nowhere", start=str(tmp_path / "start.keras"),
             trainable_from=trainable_from,
         )  # fmt: skip
-        tuned = captioning_run._build(run, [])
+        tuned = build(run, [])
         assert len(tuned.encoder.trainable_weights) == count
         assert tuned.encoder.fingerprint() == encoder.fingerprint()
         for _ in range(2):  # The first step's learning rate is 0.
@@ -453,7 +458,7 @@ def test_a_self_critical_stage(finished, critical):
         assert set(entry["losses"]) == {"reward", "val_loss"}
     assert [row["reward"] != "" for row in read_log(out)] == [False, True, True, True]
     # What the run does not choose it does not note either.
-    assert not set(captioning_run.OF_THE_MODEL) & set(read_json(out / "run.json"))
+    assert not set(CaptioningRun.OF_THE_MODEL) & set(read_json(out / "run.json"))
     assert_equal(train_captioner(run, verbose=0).get_weights(), model.get_weights())
 
 
@@ -470,7 +475,7 @@ def test_a_start_can_be_put_right(finished, critical, tmp_path, monkeypatch):
     first = dataclasses.replace(critical[0], out=str(out), start=str(tmp_path / "other.keras"))
     with monkeypatch.context() as patches:
         # Once the start is copied and scored.
-        patches.setattr(captioning_run.TrainingBackup, "on_train_begin", stop)
+        patches.setattr(training_run.TrainingBackup, "on_train_begin", stop)
         with pytest.raises(KeyboardInterrupt):
             train_captioner(first, verbose=0)
     assert (out / "scores.json").exists()
