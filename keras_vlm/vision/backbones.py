@@ -235,6 +235,9 @@ class Backbone(keras.Model):
         Raises:
             ValueError: there is no such layer, or an option is out of range.
         """
+        if "dtype" in changes:
+            policy = keras.dtype_policies.get(changes["dtype"])
+            changes["dtype"] = keras.saving.serialize_keras_object(policy)
         config = {**self.get_config(), "trainable_from": trainable_from, **changes}
         copy = Backbone.from_config(config)
         copy.set_weights(self.get_weights())
