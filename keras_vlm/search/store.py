@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from keras_vlm.core.files import replace_file, replace_folder, write_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+OURS = re.compile(r"(vectors|keys|rows|removed|graph)-\d|\.writing-")
 ROW = np.dtype([("key_end", "<i8"), ("key_hash", "<u8")])
 # Rows that a compaction copies at a time.
 BLOCK_ROWS = 16384
@@ -229,15 +231,22 @@ class Store:
                 # What a kill left beyond the end must not be taken for data.
                 file.truncate(size)
                 file.seek(size)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if data:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
 
     def _commit(self, manifest):
         with replace_file(self.path / MANIFEST) as temporary:
             temporary.write_text(
                 json.dumps(dataclasses.asdict(manifest), ensure_ascii=False), encoding="utf-8"
             )
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            # The rename itself: what is removed next must not be gone before it.
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         self.manifest = manifest
 
     def _read_manifest(self):
@@ -301,10 +310,9 @@ class Store:
 
     def _sweep(self):
         """Removes what no manifest names: left by kills, or of an earlier generation."""
-        graph = self.manifest.graph or {}
-        wanted = {MANIFEST, "lock", graph.get("file"), *self.manifest.sizes()}
+        wanted = {(self.manifest.graph or {}).get("file"), *self.manifest.sizes()}
         for path in self.path.iterdir():
-            if path.name not in wanted:
+            if OURS.match(path.name) and path.name not in wanted:
                 with contextlib.suppress(OSError):
                     path.unlink()
 

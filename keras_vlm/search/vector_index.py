@@ -180,10 +180,12 @@ class VectorIndex:
         if not keys:
             return
         self._write(where)
-        old = self._table().find(keys)
-        first = self._store.manifest.rows
+        # Without the table until it is right again: an interrupt may come in between.
+        table, self._keys = self._table(), None
+        old, first = table.find(keys), self._store.manifest.rows
         self._store.append(keys, vectors, old[old >= 0])
-        self._table().add(keys, first)
+        table.add(keys, first)
+        self._keys = table
         self._tend()
 
     def remove(self, keys):
@@ -226,9 +228,11 @@ class VectorIndex:
         check_number(where, "expansion", expansion, minimum=1, integer=True)
         self._tend()
         store, k = self._store, min(k, len(self))
+        if k == 0:
+            return [[] for _ in queries], np.empty((len(queries), 0), np.float32)
         covered = self._graph.rows if self._graph else 0
         rows, scores = exact_search(store.vectors, store.dead, queries, k, first=covered)
-        if covered and k:
+        if covered:
             near, near_scores = self._walk(queries, k, expansion)
             rows = np.concatenate([rows, near], axis=1)
             rows, scores = best(rows, np.concatenate([scores, near_scores], axis=1), k)
