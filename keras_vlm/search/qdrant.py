@@ -149,23 +149,18 @@ class QdrantIndex:
             TypeError: the keys are not strings.
         """
         keys = check_keys("QdrantIndex.remove", keys)
-        found = self._client.retrieve(self._collection, [_identity(key) for key in keys])
-        missing = set(keys) - {point.payload["key"] for point in found}
-        if missing:
-            raise KeyError(
-                f"QdrantIndex.remove: keys must be in the collection, got {min(missing)!r} "
-                f"({len(missing)} of {len(keys)} are not)."
-            )
+        self._retrieve("QdrantIndex.remove", keys, with_vectors=False)
         if keys:
             self._client.delete(self._collection, [_identity(key) for key in keys], wait=True)
 
-    def search(self, queries, k=10, *, expansion=64):
+    def search(self, queries, k=10, *, expansion=None):
         """Finds the nearest vectors by cosine.
 
         Args:
             queries: float array [q,D]; brought to unit norm.
             k: results a query.
-            expansion: nodes of the graph that are kept in view; more find more, and take longer.
+            expansion: nodes of the graph that are kept in view, or None for the collection's own
+                number; more find more, and take longer.
 
         Returns:
             keys, q lists of k strings, and scores, float32 [q,k], best first; fewer than k if the
@@ -177,12 +172,13 @@ class QdrantIndex:
         where = "QdrantIndex.search"
         queries = unit_vectors(where, "queries", queries, (None, self.dim))
         check_number(where, "k", k, minimum=1, integer=True)
-        models = _qdrant().models
-        options = {"limit": k, "params": models.SearchParams(hnsw_ef=expansion)}
-        found = []
+        models, found = _qdrant().models, []
+        options = {"limit": k, "with_payload": True}
+        if expansion is not None:
+            options["params"] = models.SearchParams(hnsw_ef=expansion)
         for start in range(0, len(queries), BATCH):
             requests = [
-                models.QueryRequest(query=query, with_payload=True, **options)
+                models.QueryRequest(query=query, **options)
                 for query in queries[start : start + BATCH].tolist()
             ]
             found += self._client.query_batch_points(self._collection, requests)
@@ -190,6 +186,20 @@ class QdrantIndex:
         scores = [[point.score for point in answer.points] for answer in found]
         width = len(scores[0]) if scores else min(k, len(self))
         return keys, np.array(scores, np.float32).reshape(len(queries), width)
+
+    def vectors(self, keys):
+        """Returns the vectors of n keys, float32 [n,D], unit norm.
+
+        Args:
+            keys: strings that are in the collection.
+
+        Raises:
+            KeyError: a key is not there.
+            TypeError: the keys are not strings.
+        """
+        keys = check_keys("QdrantIndex.vectors", keys)
+        found = self._retrieve("QdrantIndex.vectors", keys, with_vectors=True)
+        return np.array([found[key] for key in keys], np.float32).reshape(len(keys), self.dim)
 
     def close(self):
         """Ends the connection."""
@@ -211,6 +221,23 @@ class QdrantIndex:
             yield from (point.payload["key"] for point in points)
             if offset is None:
                 return
+
+    def _retrieve(self, where, keys, *, with_vectors):
+        """Returns the vectors by key, or None for each.
+
+        Raises:
+            KeyError: a key is not there.
+        """
+        identities = [_identity(key) for key in keys]
+        points = self._client.retrieve(self._collection, identities, with_vectors=with_vectors)
+        found = {point.payload["key"]: point.vector for point in points}
+        missing = set(keys) - set(found)
+        if missing:
+            raise KeyError(
+                f"{where}: keys must be in the collection, got {min(missing)!r} ({len(missing)} of "
+                f"{len(keys)} are not)."
+            )
+        return found
 
 
 def _qdrant():

@@ -335,7 +335,7 @@ class VectorIndex:
             count *= 4
         if len(short):
             rows[short], scores[short] = exact_search(
-                store.vectors[:covered], store.dead, queries[short], k
+                store.vectors[:covered], store.dead[:covered], queries[short], k
             )
         return rows, scores
 
