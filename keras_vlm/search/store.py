@@ -109,15 +109,12 @@ class Store:
         Args:
             where: name of the public function, for the message.
 
-        Returns:
-            Whether anything has changed since the index was opened.
-
         Raises:
             BlockingIOError: another process, or another object of this one, is the writer.
             OSError: the folder cannot be written.
         """
         if self.locked:
-            return False
+            return
         import fcntl  # Not on Windows, where the rest of the package works.
 
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -133,9 +130,8 @@ class Store:
                 "open. Close that one first, or wait until its process ends."
             ) from error
         self._lock = descriptor
-        changed = self.refresh()
+        self.refresh()
         self._sweep()
-        return changed
 
     def refresh(self):
         """Catches up with what others have committed; returns whether there was anything."""

@@ -1,36 +1,29 @@
 """An index of vectors on disk: add, remove, and find the nearest by cosine.
 
 What counts is in ``store.py``, and survives a kill at any moment. The graph of the ``hnsw`` kinds
-(``graph.py``) is derived: rows that it does not have yet are searched exactly, and when these are
-many it catches up. So an addition costs an append, and a graph that is missing, old or damaged
+(``live_graph.py``) is derived: rows that it lacks are searched exactly, and when these are many it
+catches up. So an addition costs an append, and a graph that is missing, old or damaged
 costs time, never an answer. Refuses to know models and pictures.
 
 Dimension letters: n vectors, D their width, q queries, k results a query.
 """
 
-import contextlib
 import itertools
-import logging
 import pathlib
-import sys
 
-import keras
 import numpy as np
 
 from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.search.arguments import check_keys, check_new_keys, unit_vectors
-from keras_vlm.search.exact import best, exact_scores, exact_search
-from keras_vlm.search.graph import Graph, import_usearch
+from keras_vlm.search.exact import best, exact_search
+from keras_vlm.search.graph import import_usearch
 from keras_vlm.search.key_table import KeyTable
+from keras_vlm.search.live_graph import LiveGraph
 from keras_vlm.search.store import Manifest, Store
 
-LOGGER = logging.getLogger("keras_vlm")
 KINDS = ("flat", "hnsw", "hnsw_int8")
-# So many rows are searched exactly rather than put into the graph, or a hundredth of the graph.
-TAIL_ROWS = 2048
-# Rows that are linked at a time, and after which a growing graph is saved, or a quarter of it.
-LINK_ROWS = 16384
-SAVE_ROWS = 100_000
+# Keys that are read at a time.
+BLOCK_KEYS = 16384
 
 
 class VectorIndex:
@@ -57,7 +50,8 @@ class VectorIndex:
 
     def __init__(self, store):
         self._store = store
-        self._forget()
+        self._table = KeyTable(store)
+        self._graph = None if store.manifest.kind == "flat" else LiveGraph(store)
 
     @classmethod
     def create(
@@ -179,13 +173,10 @@ class VectorIndex:
         vectors = unit_vectors(where, "vectors", vectors, (len(keys), self.dim))
         if not keys:
             return
-        self._write(where)
-        # Without the table until it is right again: an interrupt may come in between.
-        table, self._keys = self._table(), None
-        old, first = table.find(keys), self._store.manifest.rows
+        self._store.lock(where)
+        old = self._table.find(keys)
         self._store.append(keys, vectors, old[old >= 0])
-        table.add(keys, first)
-        self._keys = table
+        self._table.add(keys)
         self._tend()
 
     def remove(self, keys):
@@ -202,7 +193,7 @@ class VectorIndex:
         """
         where = "VectorIndex.remove"
         keys = check_keys(where, keys)
-        self._write(where)
+        self._store.lock(where)
         rows = np.unique(self._find(where, keys))
         if len(rows):
             self._store.append([], np.empty((0, self.dim)), rows)
@@ -233,7 +224,7 @@ class VectorIndex:
         covered = self._graph.rows if self._graph else 0
         rows, scores = exact_search(store.vectors, store.dead, queries, k, first=covered)
         if covered:
-            near, near_scores = self._walk(queries, k, expansion)
+            near, near_scores = self._graph.search(queries, k, expansion)
             rows = np.concatenate([rows, near], axis=1)
             rows, scores = best(rows, np.concatenate([scores, near_scores], axis=1), k)
         keys = store.keys(rows.reshape(-1))
@@ -260,20 +251,18 @@ class VectorIndex:
             BlockingIOError: another writer has the index open.
             OSError: the disk is full or fails; the index is as it was.
         """
-        self._write("VectorIndex.compact")
+        self._store.lock("VectorIndex.compact")
         self._store.compact()
-        self._forget()
         self._tend()
-        self._save_graph()
+        if self._graph:
+            self._graph.save()
 
     def close(self):
         """Saves the graph if it has grown, and lets others write. The index can be used again."""
         if self._store.locked:
-            if self._graph and not self._graph.mapped:
-                self._catch_up()
-            self._save_graph()
+            if self._graph:
+                self._graph.save(whole=True)
             self._store.unlock()
-        self._forget()
 
     def __enter__(self):
         return self
@@ -285,29 +274,15 @@ class VectorIndex:
         return self._store.manifest.rows - self._store.manifest.removed
 
     def __contains__(self, key):
-        return isinstance(key, str) and self._table().find([key])[0] >= 0
+        return isinstance(key, str) and self._table.find([key])[0] >= 0
 
     def __iter__(self):
         rows = iter(np.flatnonzero(~self._store.dead).tolist())
-        while part := list(itertools.islice(rows, LINK_ROWS)):
+        while part := list(itertools.islice(rows, BLOCK_KEYS)):
             yield from self._store.keys(part)
 
-    def _forget(self):
-        """Drops what was derived from the files."""
-        self._graph, self._looked_for_graph = None, False
-        self._keys = None
-
-    def _write(self, where):
-        """Becomes the writer."""
-        if self._store.lock(where):
-            self._forget()
-
-    def _table(self):
-        self._keys = self._keys or KeyTable(self._store)
-        return self._keys
-
     def _find(self, where, keys):
-        rows = self._table().find(keys)
+        rows = self._table.find(keys)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
             raise KeyError(
@@ -316,108 +291,22 @@ class VectorIndex:
             )
         return rows
 
-    def _walk(self, queries, k, expansion):
-        """Searches the graph: rows and scores [q,c], c the lesser of k and the rows that it has."""
-        store, covered = self._store, self._graph.rows
-        live = covered - np.count_nonzero(store.dead[:covered])
-        k = min(k, live)
-        rows = np.full((len(queries), k), -1, np.int64)
-        scores = np.full((len(queries), k), -np.inf, np.float32)
-        # Removed rows are found too: as many more are asked for, and more yet where it is in vain.
-        count, short = int(np.ceil(k * covered / max(live, 1))), np.arange(len(queries))
-        while len(short) and count < covered // 4:
-            found = self._graph.search(queries[short], count, expansion)
-            found[store.dead[found]] = -1
-            found = best(found, exact_scores(store.vectors, queries[short], found), k)
-            width = found[0].shape[1]
-            rows[short, :width], scores[short, :width] = found
-            short = short[rows[short, -1] < 0]
-            count *= 4
-        if len(short):
-            rows[short], scores[short] = exact_search(
-                store.vectors[:covered], store.dead[:covered], queries[short], k
-            )
-        return rows, scores
-
     def _tend(self):
-        """Opens the graph, and brings it up to the rows if it lacks many and nobody else writes."""
-        if self.kind == "flat":
-            return
-        if not self._looked_for_graph:
-            self._graph, self._looked_for_graph = self._open_graph(mapped=True), True
-        if not self._is_behind():
+        """Lets the graph catch up if it lacks many rows and nobody else writes."""
+        if self._graph is None or not self._graph.is_behind():
             return
         if self._store.locked:
-            self._catch_up()
+            self._graph.catch_up()
             return
         try:
-            self._write("VectorIndex.search")
+            self._store.lock("VectorIndex.search")
         except OSError:
             # The writer will do it, or the folder is read-only. Exact search finds them meanwhile.
             return
         try:
-            self._tend()
+            self._graph.forget()
+            if self._graph.is_behind():
+                self._graph.catch_up()
+                self._graph.save()
         finally:
-            self._save_graph()
             self._store.unlock()
-
-    def _is_behind(self):
-        covered = self._graph.rows if self._graph else 0
-        return self._store.manifest.rows - covered > max(TAIL_ROWS, covered // 100)
-
-    def _open_graph(self, *, mapped):
-        """Returns the saved graph, or None if there is none that can be used."""
-        while saved := self._store.manifest.graph:
-            try:
-                return Graph.open(self.path, self._store.manifest, mapped=mapped)
-            except (OSError, RuntimeError, ValueError) as error:
-                # A writer may have saved a newer one, and removed this, since the index was opened.
-                if not self._store.locked and self._store.refresh():
-                    self._keys = None
-                    continue
-                LOGGER.warning(
-                    "VectorIndex: %s cannot be used (%s); it is built anew.",
-                    self.path / saved["file"],
-                    error,
-                )
-                break
-        return None
-
-    def _catch_up(self):
-        """Puts the rows that it lacks into the graph, which is saved now and then."""
-        store = self._store
-        if self._graph is None or self._graph.mapped:
-            self._graph = self._open_graph(mapped=False) or Graph(store.manifest)
-        graph, total = self._graph, store.manifest.rows
-        progress = None
-        if total - graph.rows >= SAVE_ROWS:
-            progress = keras.utils.Progbar(total - graph.rows, unit_name="vector")
-        try:
-            for start in range(graph.rows, total, LINK_ROWS):
-                stop = min(start + LINK_ROWS, total)
-                graph.add(store.vectors[start:stop], store.dead[start:stop])
-                if graph.rows - graph.saved_rows >= max(SAVE_ROWS, graph.saved_rows // 4):
-                    self._save_graph()
-                if progress:
-                    # Standard output is for results.
-                    with contextlib.redirect_stdout(sys.stderr):
-                        progress.add(stop - start)
-        except BaseException:
-            # Some of the last rows may be linked, and would be a second time.
-            self._forget()
-            raise
-
-    def _save_graph(self):
-        graph = self._graph
-        if graph is None or graph.rows == graph.saved_rows:
-            return
-        name = f"graph-{self._store.manifest.generation}-{graph.rows}"
-        try:
-            self._store.replace_graph(graph.save(self.path / name))
-        except OSError as error:
-            LOGGER.warning(
-                "VectorIndex: the graph of %s cannot be saved (%s). No vector is lost; the graph "
-                "is brought up to date when the index is next opened.",
-                self.path,
-                error,
-            )

@@ -38,10 +38,23 @@ def test_finds_rows(filled):
 def test_takes_in_new_rows(filled, recent, monkeypatch):
     monkeypatch.setattr(key_table, "RECENT_KEYS", recent)
     table = KeyTable(filled)
+    table.find([])
     filled.append(["a", "ccc"], np.ones((2, 2)), [])
-    table.add(["a", "ccc"], 6)
+    table.add(["a", "ccc"])
     filled.append(["é"], np.ones((1, 2)), [2])
-    table.add(["é"], 8)
+    table.add(["é"])
     filled.append([], np.ones((0, 2)), [7])
     wanted = {**WANTED, "a": 6, "ccc": -1, "é": 8}
     assert table.find(list(wanted)).tolist() == list(wanted.values())
+    assert len(table._recent) == (3 if recent else 0)
+
+
+def test_notices_what_it_was_not_told(filled):
+    table = KeyTable(filled)
+    assert table.find(["a"]).tolist() == [-1]
+    filled.append(["a"], np.ones((1, 2)), [])
+    filled.append(["c"], np.ones((1, 2)), [])
+    table.add(["c"])
+    assert table.find(["a", "c"]).tolist() == [6, 7]
+    filled.compact()
+    assert table.find(["é", "a", "c"]).tolist() == [0, 4, 5]

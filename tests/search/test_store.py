@@ -9,7 +9,7 @@ import kills
 import numpy as np
 import pytest
 
-from keras_vlm.search import VectorIndex, vector_index
+from keras_vlm.search import VectorIndex, live_graph
 from keras_vlm.search.store import MANIFEST
 
 DIM = 7
@@ -18,9 +18,9 @@ DIM = 7
 KILLED = """
 import os, random, signal, sys, time
 import numpy as np
-from keras_vlm.search import VectorIndex, vector_index
+from keras_vlm.search import VectorIndex, live_graph
 
-vector_index.TAIL_ROWS, vector_index.LINK_ROWS, vector_index.SAVE_ROWS = 5, 7, 20
+live_graph.TAIL_ROWS, live_graph.LINK_ROWS, live_graph.SAVE_ROWS = 5, 7, 20
 
 def vector(i):
     return np.random.default_rng(i).standard_normal((1, 7))
@@ -90,7 +90,7 @@ def test_kills(kind, times, tmp_path):
 
 @pytest.fixture
 def small_graphs(monkeypatch):
-    monkeypatch.setattr(vector_index, "TAIL_ROWS", 3)
+    monkeypatch.setattr(live_graph, "TAIL_ROWS", 3)
 
 
 def draw(count, seed=0):

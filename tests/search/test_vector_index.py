@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_vlm.core.checks import DataError
-from keras_vlm.search import VectorIndex, graph, vector_index
+from keras_vlm.search import VectorIndex, graph, live_graph, vector_index
 from keras_vlm.search.store import MANIFEST, ROW
 
 DIM = 7
@@ -59,9 +59,9 @@ def check(index, model, seed=99, k=5):
 @pytest.fixture
 def small_graphs(monkeypatch):
     """Graphs from the third vector on, linked and saved in small parts."""
-    monkeypatch.setattr(vector_index, "TAIL_ROWS", 3)
-    monkeypatch.setattr(vector_index, "LINK_ROWS", 5)
-    monkeypatch.setattr(vector_index, "SAVE_ROWS", 11)
+    monkeypatch.setattr(live_graph, "TAIL_ROWS", 3)
+    monkeypatch.setattr(live_graph, "LINK_ROWS", 5)
+    monkeypatch.setattr(live_graph, "SAVE_ROWS", 11)
 
 
 def make(path, count, kind="hnsw", **options):
@@ -129,7 +129,7 @@ def test_recall_of_a_real_graph(kind, tmp_path):
     queries = draw(200, 2, 32) @ np.diag(0.8 ** np.arange(32))
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     found, scores = index.search(queries, 10)
-    assert index._graph.mapped
+    assert index._graph._current().mapped
     assert index._graph.rows == 4000
     wanted, _ = nearest(model, queries, 10)
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, wanted, strict=True)])
@@ -254,7 +254,7 @@ def test_damaged_graphs_are_built_anew(tmp_path, small_graphs, caplog):
         assert graph_files(path) == [file]
         index = VectorIndex.open(path)
         check(index, model)
-        assert index._graph.mapped
+        assert index._graph._current().mapped
         assert not caplog.records
 
 
@@ -264,7 +264,7 @@ def test_an_old_graph_catches_up(tmp_path, small_graphs, monkeypatch):
     index = VectorIndex.open(path)
     # As if killed before the graph was saved.
     with monkeypatch.context() as patches:
-        patches.setattr(VectorIndex, "_save_graph", lambda self: None)
+        patches.setattr(live_graph.LiveGraph, "save", lambda self, whole=False: None)
         new = dict(zip(names(9, 20), draw(9, 3), strict=True))
         index.add(list(new), np.stack(list(new.values())))
         index.close()
