@@ -9,7 +9,8 @@ The claim: at a million vectors of width 256, ``VectorIndex`` finds at least 95%
 no straw man: it is a BLAS product of a thousand queries at a time, which one query at a time is
 not; both are printed. Why a graph is faster: it compares a query with some thousand vectors.
 
-The indexes grow to each size in turn, in FOLDER; a run that is killed goes on from what is there.
+The indexes grow to each size in turn, in FOLDER; a run that is killed goes on from what is there,
+and ``figures-SIZE.json`` keeps what was measured (remove the last one to measure it again).
 Each measurement is a process of its own, and its memory is what it takes beyond its imports; the
 pages of mapped files, which the system may take back at any time, are counted.
 
@@ -40,6 +41,8 @@ from keras_vlm.search.exact import exact_search
 
 KINDS = ("flat", "hnsw", "hnsw_int8")
 BATCH, K, QUERY_PART = 10_000, 10, 10**6
+# Of a cluster on paper: memory of a machine, and how much of it may be used.
+HOST_GIB, HOST_FULL = 128, 0.75
 CLUSTERS, LATENT, POOL = 2000, 32, 20_000
 
 
@@ -163,51 +166,61 @@ def measure(folder, size, source, queries, expansion):
         found, search_mb = apart(ask, folder, kind, source, queries, expansion)
         keys, scores, speed, alone = found
         truth = truth or keys
-        row = figures[kind] = {
+        figures[kind] = {
+            "size": size, "intrinsic_dimension": intrinsic_dimension(scores),
             "recall": recall(keys, truth), "per_second": speed, "alone_per_second": alone,
             "build_seconds": seconds, "build_mb": build_mb, "search_mb": search_mb,
             "vector_bytes": file_bytes(folder / kind, "vectors") / size,
             "key_bytes": file_bytes(folder / kind, ("keys", "rows")) / size,
             "graph_bytes": file_bytes(folder / kind, "graph") / size,
         }  # fmt: skip
-        if kind == "flat":
-            print(f"{size:,} vectors, intrinsic dimension {intrinsic_dimension(scores):.1f}")
-            print(
-                f"  {'':10s}{'recall@10':>10s}{'q/s':>9s}{'x flat':>8s}{'alone q/s':>11s}"
-                f"{'x flat':>8s}{'build s':>9s}{'build MB':>10s}{'search MB':>11s}{'B/vector':>10s}"
-            )
-        flat = figures["flat"]
+    return figures
+
+
+def print_figures(figures):
+    """Prints a table of one size."""
+    flat = figures["flat"]
+    print(f"{flat['size']:,} vectors, intrinsic dimension {flat['intrinsic_dimension']:.1f}")
+    print(
+        f"  {'':10s}{'recall@10':>10s}{'q/s':>9s}{'x flat':>8s}{'alone q/s':>11s}{'x flat':>8s}"
+        f"{'build s':>9s}{'build MB':>10s}{'search MB':>11s}{'B/vector':>10s}"
+    )
+    for kind, row in figures.items():
+        speed, alone = row["per_second"], row["alone_per_second"]
         print(
             f"  {kind:10s}{row['recall']:10.4f}{speed:9.0f}{speed / flat['per_second']:8.1f}"
-            f"{alone:11.1f}{alone / flat['alone_per_second']:8.1f}{seconds:9.0f}{build_mb:10.0f}"
-            f"{search_mb:11.0f}"
-            f"{row['vector_bytes'] + row['key_bytes'] + row['graph_bytes']:10.0f}",
+            f"{alone:11.1f}{alone / flat['alone_per_second']:8.1f}{row['build_seconds']:9.0f}"
+            f"{row['build_mb']:10.0f}{row['search_mb']:11.0f}{disk_bytes(row):10.0f}",
             flush=True,
         )
-    return figures
+
+
+def disk_bytes(row):
+    """Returns the bytes of a vector on disk."""
+    return row["vector_bytes"] + row["key_bytes"] + row["graph_bytes"]
 
 
 def print_on_paper(figures, dim):
     """Prints what 10^9 vectors take, from the measured bytes of one."""
     giga = 1e9 / 2**30
-    int8, wide = figures["hnsw_int8"], figures["hnsw"]
-    links = int8["graph_bytes"] - dim
     print("10^9 vectors, on paper:")
-    for kind, row in (("hnsw", wide), ("hnsw_int8", int8)):
-        disk = row["vector_bytes"] + row["key_bytes"] + row["graph_bytes"]
+    for kind in ("hnsw", "hnsw_int8"):
+        row = figures[kind]
+        days = row["build_seconds"] / row["size"] * 1e9 / 86400
         print(
-            f"  {kind}: graph {row['graph_bytes']:.0f} B a vector = "
-            f"{row['graph_bytes'] * giga:.0f} GiB to hold in memory; disk {disk * giga:.0f} GiB; "
-            f"build {row['build_seconds'] / row['build_vectors'] * 1e9 / 86400:.1f} days at the "
-            "measured rate on one such machine"
+            f"  {kind}: graph of {row['graph_bytes']:.0f} B a vector, "
+            f"{row['graph_bytes'] * giga:.0f} GiB of memory; {disk_bytes(row) * giga:.0f} GiB of "
+            f"disk; {days:.1f} days to build on one such machine at the measured rate"
         )
-    memory = (dim + links) * giga
-    for replicas in (1, 2):
-        machines = int(np.ceil(replicas * memory / (0.75 * 128)))
+    # Qdrant holds the same: int8 and links in memory, float32 on disk.
+    graph = figures["hnsw_int8"]["graph_bytes"]
+    for copies in (1, 2):
+        memory = copies * graph * giga
+        hosts = int(np.ceil(memory / (HOST_FULL * HOST_GIB)))
         print(
-            f"  Qdrant, {replicas} cop{'y' if replicas == 1 else 'ies'}: int8 {dim} B + links "
-            f"{links:.0f} B = {replicas * memory:.0f} GiB of memory, {machines} hosts of 128 GiB "
-            f"three quarters full; float32 on disk {replicas * 4 * dim * giga:.0f} GiB"
+            f"  Qdrant, {copies} cop{'y' if copies == 1 else 'ies'}: int8 {dim} B + links "
+            f"{graph - dim:.0f} B = {memory:.0f} GiB of memory on {hosts} machines of {HOST_GIB} "
+            f"GiB, {HOST_FULL:.0%} full; float32 {copies * 4 * dim * giga:.0f} GiB of disk"
         )
 
 
@@ -221,8 +234,7 @@ def plot(path, sizes, figures, title):
     ):  # fmt: skip
         speeds = [row[kind]["per_second"] for row in figures]
         last = figures[-1][kind]
-        used = sum(last[name] for name in ("vector_bytes", "key_bytes", "graph_bytes"))
-        label = f"{kind}: {used:,.0f} bytes a vector on disk"
+        label = f"{kind}: {disk_bytes(last):,.0f} bytes a vector on disk"
         if kind != "flat":
             label += f", built in {last['build_seconds'] / 60:.0f} min"
         axes.loglog(sizes, speeds, "o-", color=colour, label=label)
@@ -253,9 +265,13 @@ def main():
     source = (options.dim, options.vectors)
     figures = []
     for size in options.sizes:
-        found = measure(options.folder, size, source, options.queries, options.expansion)
-        figures.append({kind: {**row, "build_vectors": size} for kind, row in found.items()})
-        write_json(options.folder / f"figures-{size}.json", figures[-1])
+        done = options.folder / f"figures-{size}.json"
+        if not done.exists():
+            write_json(
+                done, measure(options.folder, size, source, options.queries, options.expansion)
+            )
+        figures.append(json.loads(done.read_text()))
+        print_figures(figures[-1])
     print_on_paper(figures[-1], VectorIndex.open(options.folder / "flat").dim)
     if options.plot:
         what = options.vectors or f"drawn vectors of width {options.dim}"
