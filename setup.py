@@ -42,7 +42,17 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "metrics": ["pycocoevalcap"],
-        "test": ["pytest", "ruff", "import-linter", "hypothesis", "pycocoevalcap"],
+        "search": ["usearch>=2.26"],
+        "qdrant": ["qdrant-client>=1.16"],
+        "test": [
+            "pytest",
+            "ruff",
+            "import-linter",
+            "hypothesis",
+            "pycocoevalcap",
+            "usearch>=2.26",
+            "qdrant-client>=1.16",
+        ],
         "oracles": [
             "torch",
             "transformers",

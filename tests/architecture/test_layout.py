@@ -12,7 +12,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = ROOT / "keras_vlm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MOST_FILE_LINES, MOST_FUNCTION_LINES, MOST_ARGUMENTS = 400, 60, 8
-OPTIONAL = ("tensorflow_datasets", "tensorflow_hub", "matplotlib", "PIL", "torch", "pycocoevalcap")
+OPTIONAL = (
+    "tensorflow_datasets", "tensorflow_hub", "matplotlib", "PIL", "torch", "pycocoevalcap",
+    "usearch", "qdrant_client",
+)  # fmt: skip
 
 
 def readme_map():
