@@ -4,7 +4,8 @@ Refuses to know where an example comes from. A field that a source does not have
 faked.
 
 Dimension letters: B batch, H height, W width, N picture tokens, C their width, K captions a
-picture, T text positions, A answers a question, R regions (boxes).
+picture, Q questions a picture, T text positions, A answers a question, S answers that count, R
+regions (boxes).
 """
 
 import tensorflow as tf
@@ -21,8 +22,8 @@ EXAMPLE_FIELDS = {
     "image_id": tf.TensorSpec([], tf.string),  # its name within the data set
     "index": tf.TensorSpec([], tf.int64),  # its place in the split's image_ids
     "captions": tf.TensorSpec([None], tf.string),  # [K], raw text
-    "question": tf.TensorSpec([], tf.string),
-    "answers": tf.TensorSpec([None], tf.string),  # [A]
+    "questions": tf.TensorSpec([None], tf.string),  # [Q], all of a picture: it is encoded once
+    "answers": tf.TensorSpec([None, None], tf.string),  # [Q,A], "" where an annotator is missing
     "boxes": tf.TensorSpec([None, 4], tf.float32),  # [R,4]
     "labels": tf.TensorSpec([None], tf.string),  # [R], one a box
     "language": tf.TensorSpec([], tf.string),
@@ -33,7 +34,8 @@ REQUIRED_FIELDS = ("image_bytes", "image_id", "index")
 BATCH_FIELDS = {
     "images": tf.TensorSpec([None, None, None, 3], tf.float32),  # [B,H,W,3], values 0..255
     "image_features": tf.TensorSpec([None, None, None], tf.float16),  # [B,N,C], of a cache
-    "token_ids": tf.TensorSpec([None, None, None], tf.int32),  # [B,K,T], 0 is padding
+    "token_ids": tf.TensorSpec([None, None, None], tf.int32),  # [B,K,T] or [B,Q,T], 0 is padding
+    "answer_ids": tf.TensorSpec([None, None, None], tf.int32),  # [B,Q,L], written answers
     "targets": tf.TensorSpec([None, None, None], tf.int32),  # [B,K,T], token_ids one step ahead
 }
 

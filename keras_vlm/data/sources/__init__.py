@@ -2,7 +2,7 @@
 
 The contract: a source is a function ``open_x(argument, language) -> Splits``. ``argument`` is what
 follows the first colon of the name. Each split is an ``Examples``: sized, with ``image_ids`` and
-``captions`` at hand, and a ``dataset()`` whose elements have the keys of ``data.schema``. What
+``captions`` or ``questions`` at hand, and a ``dataset()`` whose elements have the keys of ``data.schema``. What
 cannot be used is skipped, counted and reported once; a field that the data lack is absent. Text is
 raw: it is cleaned and tokenized later. A new source is a file and a row of ``SOURCES``.
 """
@@ -13,10 +13,12 @@ from keras_vlm.data.sources.base import Examples as Examples
 from keras_vlm.data.sources.base import FileExamples as FileExamples
 from keras_vlm.data.sources.base import Splits as Splits
 from keras_vlm.data.sources.coco import open_coco
+from keras_vlm.data.sources.easy_vqa import open_easy_vqa
 from keras_vlm.data.sources.flickr8k import open_flickr8k
 from keras_vlm.data.sources.folder import open_folder
 from keras_vlm.data.sources.scenes import open_scenes
 from keras_vlm.data.sources.tfds import open_tfds
+from keras_vlm.data.sources.vqa_v2 import open_vqa_v2
 
 SOURCES = {
     "scenes": open_scenes,
@@ -24,16 +26,23 @@ SOURCES = {
     "coco": open_coco,
     "folder": open_folder,
     "tfds": open_tfds,
+    "vqa_v2": open_vqa_v2,
+    "easy_vqa": open_easy_vqa,
 }
+# Those that can read data with other key names.
+MAPPED = {"folder": open_folder}
 
 
-def load_data(name, *, language="en"):
+def load_data(name, *, language="en", keys=None):
     """Opens a data set by name.
 
     Args:
-        name: ``scenes``, ``flickr8k:DIR``, ``coco:ANNOTATIONS.json:IMAGES_DIR``, ``folder:DIR`` or
-            ``tfds:coco_captions``.
-        language: language code of the captions, such as ``"en"`` or ``"zh"``.
+        name: ``scenes``, ``flickr8k:DIR``, ``coco:ANNOTATIONS.json:IMAGES_DIR``, ``folder:DIR``,
+            ``tfds:coco_captions``, ``vqa_v2:QUESTIONS.json:ANNOTATIONS.json:IMAGES_DIR`` or
+            ``easy_vqa``.
+        language: language code of the captions and questions, such as ``"en"`` or ``"zh"``.
+        keys: for questions in a folder whose records have other keys: ours to theirs, such as
+            ``"image=img_name,question=q"`` or a dict; None for our own.
 
     Returns:
         A ``Splits``: ``load_data(name)["train"]`` is the ``Examples`` of a split, opened then.
@@ -41,7 +50,7 @@ def load_data(name, *, language="en"):
     Raises:
         DataError: the data are there and wrong; the message names the file and the line.
         FileNotFoundError: a file or folder is not there.
-        ValueError: no source has this name.
+        ValueError: no source has this name, or ``keys`` are given for one that takes none.
 
     Example:
         >>> examples = load_data("scenes:20")["val"]
@@ -52,4 +61,11 @@ def load_data(name, *, language="en"):
         raise ValueError(f"load_data: name must be a text such as 'folder:DIR', got {name!r}.")
     prefix, _, argument = name.partition(":")
     check_choice("load_data", "name", prefix, SOURCES)
+    if keys:
+        if prefix not in MAPPED:
+            raise ValueError(
+                f"load_data: keys must be None for {prefix}, got {keys!r}. They go with "
+                f"{', '.join(MAPPED)}."
+            )
+        return MAPPED[prefix](argument, language, keys)
     return SOURCES[prefix](argument, language)

@@ -12,6 +12,7 @@ import pathlib
 import tensorflow as tf
 
 from keras_vlm.core.checks import DataError, check_choice
+from keras_vlm.data.questions import flatten
 from keras_vlm.data.schema import VALIDATION_SPLITS, check_example_spec
 
 LOGGER = logging.getLogger("keras_vlm")
@@ -74,26 +75,30 @@ class Splits(collections.abc.Mapping):
 
 
 class Examples(abc.ABC):
-    """One split: raw examples of known number, with their captions at hand.
+    """One split: raw examples of known number, with their captions and questions at hand.
 
     Args:
         name: name of the data set.
         split: name of the split.
-        language: language code of the captions.
+        language: language code of the captions and questions.
         image_ids: list of names of the pictures.
-        captions: list of K captions a picture, in the same order.
+        captions: list of K captions a picture, in the same order, or None where the data have none.
+        questions: list of a list of ``Question`` a picture, or None where the data have none.
         skipped: dict from a reason to the list of pictures left out for it.
 
     Raises:
         DataError: no example is left.
     """
 
-    def __init__(self, name, split, language, image_ids, captions, *, skipped=None):
+    def __init__(
+        self, name, split, language, image_ids, captions, *, questions=None, skipped=None
+    ):
         self.name = name
         self.split = split
         self.language = language
         self.image_ids = list(image_ids)
-        self.captions = [list(texts) for texts in captions]
+        self.captions = None if captions is None else [list(texts) for texts in captions]
+        self.questions = None if questions is None else [list(each) for each in questions]
         self.skipped = {reason: list(ids) for reason, ids in (skipped or {}).items() if ids}
         where = f"{name}:{split}"
         report_skipped(where, len(self), self.skipped)
@@ -103,7 +108,7 @@ class Examples(abc.ABC):
         # copy it. An empty split never gets here.
         with tf.init_scope():
             self._image_ids = tf.constant(self.image_ids)
-            self._captions = tf.ragged.constant(self.captions, ragged_rank=1, dtype=tf.string)
+            self._texts = _constant_texts(self.captions, self.questions)
 
     def __len__(self):
         return len(self.image_ids)
@@ -121,8 +126,9 @@ class Examples(abc.ABC):
 
         Returns:
             A ``tf.data.Dataset`` of dicts with ``image_bytes`` [] string, ``image_id`` [] string,
-            ``index`` [] int64 (the place in ``image_ids``) and ``captions`` [K] string. Pictures
-            are read when they are asked for.
+            ``index`` [] int64 (the place in ``image_ids``) and what the data have of ``captions``
+            [K], ``questions`` [Q] and ``answers`` [Q,A] string. Pictures are read when they are
+            asked for.
         """
         if shuffle_seed is not None:
             shuffle_seed = tf.cast(shuffle_seed, tf.int64)
@@ -148,11 +154,25 @@ class Examples(abc.ABC):
             "image_bytes": image_bytes,
             "image_id": self._image_ids[index],
             "index": index,
-            "captions": self._captions[index],
+            **{key: _row(texts, index) for key, texts in self._texts.items()},
         }
 
 
-class FileExamples(Examples):
+class PictureExamples(Examples):
+    """Abstract: examples of which any picture can be read at any time, by ``read_picture``."""
+
+    def read_picture(self, index):
+        """Returns an encoded picture [] string by its place [] int64, in TensorFlow ops."""
+        raise NotImplementedError
+
+    def _dataset(self, shuffle_seed):
+        def read(index):
+            return self._fields(index, self.read_picture(index))
+
+        return self._indices(shuffle_seed).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+class FileExamples(PictureExamples):
     """Examples whose pictures are files.
 
     Args:
@@ -160,13 +180,13 @@ class FileExamples(Examples):
         split: name of the split.
         language: language code of the captions.
         image_ids: list of names of the pictures.
-        captions: list of K captions a picture.
+        captions: list of K captions a picture, or None.
         paths: list of the pictures' files.
-        skipped: dict from a reason to the list of pictures left out for it.
+        **options: ``questions`` and ``skipped``, as for ``Examples``.
     """
 
-    def __init__(self, name, split, language, image_ids, captions, paths, *, skipped=None):
-        super().__init__(name, split, language, image_ids, captions, skipped=skipped)
+    def __init__(self, name, split, language, image_ids, captions, paths, **options):
+        super().__init__(name, split, language, image_ids, captions, **options)
         self.paths = [pathlib.Path(path) for path in paths]
         with tf.init_scope():
             self._paths = tf.constant([str(path) for path in paths])
@@ -194,14 +214,12 @@ class FileExamples(Examples):
         captions = [texts for _, texts in kept.values()]
         return cls(name, split, language, kept, captions, paths, skipped=skipped)
 
-    def _dataset(self, shuffle_seed):
-        def read(index):
-            return self._fields(index, tf.io.read_file(self._paths[index]))
-
-        return self._indices(shuffle_seed).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    def read_picture(self, index):
+        """Returns the file's bytes."""
+        return tf.io.read_file(self._paths[index])
 
 
-class BytesExamples(Examples):
+class BytesExamples(PictureExamples):
     """Examples whose encoded pictures are in memory.
 
     Args:
@@ -209,27 +227,47 @@ class BytesExamples(Examples):
         split: name of the split.
         language: language code of the captions.
         image_ids: list of names of the pictures.
-        captions: list of K captions a picture.
+        captions: list of K captions a picture, or None.
         images: list of encoded pictures, bytes.
+        **options: ``questions`` and ``skipped``, as for ``Examples``.
     """
 
-    def __init__(self, name, split, language, image_ids, captions, images):
-        super().__init__(name, split, language, image_ids, captions)
+    def __init__(self, name, split, language, image_ids, captions, images, **options):
+        super().__init__(name, split, language, image_ids, captions, **options)
         with tf.init_scope():
             self._images = tf.constant(images)
 
-    def _dataset(self, shuffle_seed):
-        def read(index):
-            return self._fields(index, self._images[index])
+    def read_picture(self, index):
+        """Returns the bytes in memory."""
+        return self._images[index]
 
-        return self._indices(shuffle_seed).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+def _constant_texts(captions, questions):
+    """Returns the tensors of a split's texts, by the keys of an example."""
+    texts = {}
+    if captions is not None:
+        texts["captions"] = tf.ragged.constant(captions, ragged_rank=1, dtype=tf.string)
+    if questions is not None:
+        flat = flatten(questions)
+        most = max(len(question.answers) for question in flat)
+        rows = [[*question.answers, *[""] * (most - len(question.answers))] for question in flat]
+        lengths = [len(of_picture) for of_picture in questions]
+        for key, values in (("questions", [question.text for question in flat]), ("answers", rows)):
+            texts[key] = tf.RaggedTensor.from_row_lengths(tf.constant(values), lengths)
+    return texts
+
+
+def _row(texts, index):
+    """Returns a row of a ragged tensor whose rows are dense."""
+    row = texts[index]
+    return row.to_tensor() if isinstance(row, tf.RaggedTensor) else row
 
 
 def usable_records(records):
-    """Sorts out the records whose picture is missing, or has no caption, or comes twice.
+    """Sorts out the records whose picture is missing, or has no text, or comes twice.
 
     Args:
-        records: iterable of ``(image_id, path, captions)``.
+        records: iterable of ``(image_id, path, captions)``, or of questions in place of captions.
 
     Returns:
         ``(kept, skipped)``: a dict from image id to ``(path, captions)``, with captions that are
@@ -237,7 +275,8 @@ def usable_records(records):
     """
     kept, skipped = {}, {}
     for image_id, path, captions in records:
-        texts = [text for text in (caption.strip() for caption in captions) if text]
+        stripped = (text.strip() if isinstance(text, str) else text for text in captions)
+        texts = [text for text in stripped if text]
         if image_id in kept:
             skipped.setdefault("listed twice", []).append(image_id)
         elif not os.path.isfile(path):  # noqa: PTH113 - a Path a picture costs seconds

@@ -39,7 +39,7 @@ def open_coco(argument, language):
         )
     annotations, images = match.groups()
     openers = {}
-    for split, path in _split_files(annotations).items():
+    for split, path in split_files(annotations).items():
         folder = images.replace("{split}", split)
         openers[split] = functools.partial(_open_split, path, folder, split, language)
     return Splits("coco", openers)
@@ -77,15 +77,22 @@ def read_coco(path, *, image_id_key="id"):
     return list(records.values()), list(dict.fromkeys(orphans))
 
 
-def _split_files(annotations):
-    """Returns a dict from split to annotation file.
+def split_files(annotations, purpose="coco: the annotations"):
+    """Finds the annotation file of each split.
+
+    Args:
+        annotations: a path, with ``{split}`` in its name where there is one file a split.
+        purpose: what the file is for, for the message.
+
+    Returns:
+        A dict from split to path; a single file's split is read from its name.
 
     Raises:
         FileNotFoundError: no file fits.
         ValueError: ``{split}`` stands in the folder alone.
     """
     if "{split}" not in annotations:
-        path = check_file(annotations, "coco: the annotations")
+        path = check_file(annotations, purpose)
         named = SPLIT_IN_NAME.search(path.stem.lower())
         return {named[0] if named else "all": path}
     path = pathlib.Path(annotations)
@@ -96,11 +103,11 @@ def _split_files(annotations):
         )
     before, _, after = path.name.partition("{split}")
     pattern = re.compile(f"{re.escape(before)}(?P<split>[A-Za-z]+){re.escape(after)}")
-    folder = check_folder(path.parent, "coco: the annotations")
+    folder = check_folder(path.parent, purpose)
     matches = [(pattern.fullmatch(file.name), file) for file in sorted(folder.iterdir())]
     files = {match["split"]: file for match, file in matches if match}
     if not files:
-        raise FileNotFoundError(f"coco: no annotation file fits {annotations}. Check the path.")
+        raise FileNotFoundError(f"{purpose}: no annotation file fits {annotations}. Check the path.")
     return files
 
 

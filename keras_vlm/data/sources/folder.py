@@ -1,4 +1,4 @@
-"""Your own photos: a folder of pictures and one file of captions.
+"""Your own photos: a folder of pictures and one file of captions, or of questions.
 
 The source is ``folder:DIR``. DIR holds one of
 
@@ -7,7 +7,8 @@ The source is ``folder:DIR``. DIR holds one of
 - ``captions.json``: ``{"a.jpg": ["...", "..."]}``, or a list of objects as above, or the COCO form
 - ``captions.txt``: a line is ``a.jpg``, a tab and a caption (``a.jpg#0`` too), or as in the CSV
 
-with the pictures beside it or in ``images/``. A picture may have several lines. Records may also
+or of ``questions.jsonl``, ``.csv``, ``.tsv`` or ``.json`` (see ``folder_questions.py``, and there
+for data with other key names), with the pictures beside it or in ``images/``. A picture may have several lines. Records may also
 have ``split`` (then all do) and ``language`` (others are left out). Or DIR holds sub-folders such
 as ``train`` and ``val``, each with a file of captions: each is a split.
 
@@ -23,9 +24,11 @@ import hashlib
 from keras_vlm.core.checks import DataError
 from keras_vlm.data.sources.base import FileExamples, Splits, usable_records
 from keras_vlm.data.sources.folder_captions import READERS, read_captions
+from keras_vlm.data.sources.folder_questions import SUFFIXES, parse_keys, read_questions
 from keras_vlm.data.sources.reading import check_folder
 
 CAPTION_FILES = tuple(f"captions{suffix}" for suffix in READERS)
+QUESTION_FILES = tuple(f"questions{suffix}" for suffix in SUFFIXES)
 IMAGE_FOLDERS = ("images", "Images", ".")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}
 VALIDATION_FROM, TEST_FROM = 0.90, 0.95
@@ -39,12 +42,13 @@ class _Picture:
     split: str | None
 
 
-def open_folder(argument, language):
-    """Opens a folder of pictures with captions.
+def open_folder(argument, language, keys=None):
+    """Opens a folder of pictures with captions or questions.
 
     Args:
         argument: ``"DIR"``.
-        language: language code of the captions.
+        language: language code of the captions or questions.
+        keys: for questions with other key names, as in ``folder_questions.parse_keys``.
 
     Returns:
         A ``Splits``.
@@ -55,6 +59,9 @@ def open_folder(argument, language):
         FileNotFoundError: there is no such folder.
     """
     folder = check_folder(argument, "folder: the data")
+    mapping = parse_keys(keys)
+    if keys or _text_file(folder, QUESTION_FILES):
+        return _open_questions(folder, language, mapping)
     if _caption_file(folder) is None:
         inner = [path for path in sorted(folder.iterdir()) if path.is_dir()]
         openers = {
@@ -74,6 +81,78 @@ def open_folder(argument, language):
         for split, names in _split(pictures).items()
     }
     return Splits("folder", openers, skipped=skipped, total=len(pictures))
+
+
+def _open_questions(folder, language, keys):
+    """Opens a folder with one file of questions.
+
+    Raises:
+        DataError: no file of questions is there, or none of its questions is in the language.
+    """
+    path = folder / keys["file"] if keys["file"] else _text_file(folder, QUESTION_FILES)
+    if path is None or not path.is_file():
+        raise DataError(
+            f"folder: {folder} must have a file of questions, {path or QUESTION_FILES[0]} is not "
+            "there. Pass keys='file=NAME' if it has another name."
+        )
+    by_split, languages = {}, set()
+    for _, image, question, split, spoken in read_questions(path, keys):
+        languages.add(spoken)
+        if spoken in (None, language):
+            by_split.setdefault(split, {}).setdefault(image, []).append(question)
+    if not by_split:
+        found = ", ".join(sorted(map(repr, languages))) or "no question"
+        raise DataError(f"{path}: no question is in the language {language!r} (found {found}).")
+    if len(by_split) > 1 and None in by_split:
+        image = next(iter(by_split[None]))
+        raise DataError(f"{path}: split of {image!r} is missing, and other questions have one.")
+    if None in by_split:
+        undecided = by_split.pop(None)
+        places = _split({name: _Picture([], None) for name in undecided})
+        by_split = {
+            split: {name: undecided[name] for name in names} for split, names in places.items()
+        }
+    find = _finder(folder, keys["folder"])
+    openers = {
+        split: functools.partial(_question_examples, split, language, questions, find)
+        for split, questions in by_split.items()
+    }
+    return Splits("folder", openers)
+
+
+def _question_examples(split, language, questions, find):
+    kept, skipped = usable_records(
+        (name, find(name), of_picture) for name, of_picture in questions.items()
+    )
+    return FileExamples(
+        "folder",
+        split,
+        language,
+        kept,
+        None,
+        [path for path, _ in kept.values()],
+        questions=[of_picture for _, of_picture in kept.values()],
+        skipped=skipped,
+    )
+
+
+def _finder(folder, inner):
+    """Returns a function from a picture's name, with or without suffix, to its path.
+
+    Raises:
+        DataError: there is no such folder of pictures.
+    """
+    names = (inner,) if inner else IMAGE_FOLDERS
+    images = next((folder / name for name in names if (folder / name).is_dir()), None)
+    if images is None:
+        raise DataError(f"folder: {folder} must have the folder of pictures {inner!r}.")
+    by_stem = {path.stem: path for path in _list_images(images)}
+
+    def find(name):
+        path = _locate(folder, images, name)
+        return str(path if path.is_file() else by_stem.get(name, path))
+
+    return find
 
 
 def _open_subfolder(folder, language):
@@ -143,7 +222,7 @@ def _split(pictures):
     splits = {}
     for name, picture in pictures.items():
         if picture.split is None:
-            share = _digest(name)
+            share = digest(name)
             split = "train" if share < VALIDATION_FROM else "val" if share < TEST_FROM else "test"
         else:
             split = picture.split
@@ -152,28 +231,33 @@ def _split(pictures):
         return splits
     for split in ("val", "test"):
         if split not in splits and len(splits.get("train", ())) > 1:
-            moved = max(splits["train"], key=_digest)
+            moved = max(splits["train"], key=digest)
             splits["train"].remove(moved)
             splits[split] = [moved]
     return {split: splits[split] for split in ("train", "val", "test") if split in splits}
 
 
-def _digest(name):
+def digest(name):
     """Returns a number in [0, 1) that depends on the name alone."""
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    hashed = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(hashed, "big") / 2**64
 
 
 def _caption_file(folder):
-    """Returns the file of captions in a folder, or None.
+    """Returns the file of captions in a folder, or None."""
+    return _text_file(folder, CAPTION_FILES)
+
+
+def _text_file(folder, allowed):
+    """Returns the file of captions, or of questions, in a folder, or None.
 
     Raises:
         DataError: there is more than one.
     """
-    found = [folder / name for name in CAPTION_FILES if (folder / name).is_file()]
+    found = [folder / name for name in allowed if (folder / name).is_file()]
     if len(found) > 1:
-        names = " and ".join(path.name for path in found)
-        raise DataError(f"folder: {folder} must have one file of captions, got {names}.")
+        names, kind = " and ".join(path.name for path in found), found[0].stem
+        raise DataError(f"folder: {folder} must have one file of {kind}, got {names}.")
     return found[0] if found else None
 
 

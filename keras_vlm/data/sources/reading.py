@@ -16,7 +16,7 @@ BYTE_ORDER_MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 
-KINDS = {str: "a text", list: "a list", (int, str): "a number or a text"}
+KINDS = {str: "a text", list: "a list", int: "a whole number", (int, str): "a number or a text"}
 
 
 def check_file(path, purpose):

@@ -1,4 +1,4 @@
-"""Rendered scenes as a source: no files, no network, captions in English and Chinese.
+"""Rendered scenes as a source: no files, no network; captions and questions in two languages.
 
 The source is ``scenes`` (2,000 pictures to train on, 200 to validate, 300 to test), or
 ``scenes:COUNT`` for COUNT to train on and the others in proportion. What the pictures show is in
@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_vlm.core.checks import check_choice
 from keras_vlm.data.scenes import render_scenes
 from keras_vlm.data.scenes_captions import PHRASES, describe_scene
+from keras_vlm.data.scenes_questions import ask_scenes
 from keras_vlm.data.sources.base import BytesExamples, Splits
 
 DEFAULT_COUNT = 2000
@@ -54,4 +55,5 @@ def _open_split(split, count, language):
         [f"{split}-{number}" for number in range(count)],
         [describe_scene(scene, language) for scene in scenes],
         [tf.io.encode_png(image).numpy() for image in images],
+        questions=ask_scenes(scenes, language, name=split),
     )

@@ -1,0 +1,219 @@
+"""Questions about rendered scenes, in English and in Chinese, whose words never tell the answer.
+
+Five types: existence, count, colour, comparison, relation. Each is drawn so that, whatever the
+words of a question are, all of its possible answers are equally likely: who does not look at the
+picture stays at chance. Two means: a question about single objects draws what it asks by a fair
+coin from what is there and what is not (shapes and colours are even in scenes); counts are dropped
+until each answer to the same question occurs equally often. The same questions stand in the same
+places in every language. Refuses to know pixels.
+"""
+
+import numpy as np
+
+from keras_vlm.core.checks import check_choice
+from keras_vlm.data.questions import Question
+from keras_vlm.data.scenes import COLOURS, OPPOSITES, SHAPES, relation
+from keras_vlm.data.scenes_captions import SEPARATORS, WORDS
+
+QUESTIONS = {
+    "en": {
+        "colour_there": "is there a {colour} shape ?",
+        "shape_there": "is there a {shape} ?",
+        "kind_there": "is there a {kind} in the picture ?",
+        "count": "how many shapes are there ?",
+        "count_colour": "how many {colour} shapes are there ?",
+        "count_shape": "how many {plural} are there ?",
+        "colour": "what colour is the {shape} ?",
+        "larger": "is the {kind} larger than the {other} ?",
+        "as_large": "is the {kind} as large as the {other} ?",
+        "where": "where is the {kind} , seen from the {other} ?",
+        "beside": "is the {kind} to the {side} of the {other} ?",
+        "over": "is the {kind} {side} the {other} ?",
+    },
+    "zh": {
+        "colour_there": "图中有{colour}的图形吗？",
+        "shape_there": "图中有{shape}吗？",
+        "kind_there": "图中有{kind}吗？",
+        "count": "图中有几个图形？",
+        "count_colour": "图中有几个{colour}的图形？",
+        "count_shape": "图中有几个{shape}？",
+        "colour": "{shape}是什么颜色？",
+        "larger": "{kind}比{other}大吗？",
+        "as_large": "{kind}和{other}一样大吗？",
+        "where": "{kind}在{other}的哪一边？",
+        "beside": "{kind}在{other}的{side}边吗？",
+        "over": "{kind}在{other}的{side}边吗？",
+    },
+}
+TYPES = {
+    "colour_there": "existence",
+    "shape_there": "existence",
+    "kind_there": "existence",
+    "count": "count",
+    "count_colour": "count",
+    "count_shape": "count",
+    "colour": "colour",
+    "larger": "comparison",
+    "as_large": "comparison",
+    "where": "relation",
+    "beside": "relation",
+    "over": "relation",
+}
+ANSWERS = {"zh": {"yes": "是", "no": "否", "left": "左", "right": "右", "above": "上", "below": "下"}}
+# Answers to the counting questions that occur often enough to be kept even.
+COUNTED = {"count": (1, 2, 3), "count_colour": (0, 1, 2), "count_shape": (0, 1, 2)}
+# So that the questions differ from what the scene's own seed draws.
+SALT = 7919
+
+
+def ask_scenes(scenes, language="en", *, name="scene"):
+    """Asks about scenes.
+
+    Args:
+        scenes: list of ``Scene``.
+        language: ``"en"`` or ``"zh"``.
+        name: what the questions' ids begin with.
+
+    Returns:
+        A list of ``Question`` a scene, at least one.
+
+    Raises:
+        ValueError: the language is neither.
+
+    Example:
+        >>> from keras_vlm.data.scenes import draw_scenes
+        >>> [question] = [q for q in ask_scenes(draw_scenes(1))[0] if q.question_type == "colour"]
+        >>> question.text, question.answer
+        ('what colour is the triangle ?', 'purple')
+    """
+    check_choice("ask_scenes", "language", language, QUESTIONS)
+    drawn = [_draw(scene) for scene in scenes]
+    kept = _even_counts(drawn)
+    found = []
+    for number, asked in enumerate(drawn):
+        chosen = [each for place, each in enumerate(asked) if (number, place) in kept]
+        found.append(
+            [
+                _question(*each, language, f"{name}-{number}-{place}")
+                for place, each in enumerate(chosen)
+            ]
+        )
+    return found
+
+
+def _draw(scene):
+    """Draws a scene's questions: list of (form, what it asks, answer)."""
+    uniform = np.random.Generator(np.random.PCG64([scene.seed, SALT])).random
+
+    def pick(items):
+        items = list(items)
+        return items[int(uniform() * len(items))]
+
+    objects = scene.objects
+    asked = _existence(objects, uniform, pick)
+    asked.append(("count", {}, len(objects)))
+    for form, part, table in (("count_colour", "colour", COLOURS), ("count_shape", "shape", SHAPES)):
+        # All of them: most are dropped, for nothing is there most often.
+        for value in table:
+            number = sum(getattr(one, part) == value for one in objects)
+            asked.append((form, {part: value}, number))
+    shapes = [one.shape for one in objects]
+    single = [one for one in objects if shapes.count(one.shape) == 1]
+    if single:
+        one = pick(single)
+        asked.append(("colour", {"shape": one.shape}, one.colour))
+    if len(objects) > 1:
+        asked += _pairs(objects, uniform, pick)
+    return asked
+
+
+def _existence(objects, uniform, pick):
+    """Draws a question about a colour, a shape and a kind, each there or not by a fair coin."""
+    asked = []
+    kinds = {(one.colour, one.shape) for one in objects}
+    tables = {
+        "colour_there": ("colour", COLOURS, {one.colour for one in objects}),
+        "shape_there": ("shape", SHAPES, {one.shape for one in objects}),
+    }
+    for form, (part, table, there) in tables.items():
+        yes = uniform() < 0.5
+        value = pick(item for item in table if (item in there) == yes)
+        asked.append((form, {part: value}, "yes" if yes else "no"))
+    yes = uniform() < 0.5
+    colour, shape = pick(sorted(kinds))
+    if not yes:
+        # Half of a kind that is there, so that it is not enough to see a colour or a shape.
+        keep_colour = uniform() < 0.5
+        near = (
+            [(colour, other) for other in SHAPES]
+            if keep_colour
+            else [(other, shape) for other in COLOURS]
+        )
+        colour, shape = pick(kind for kind in near if kind not in kinds)
+    asked.append(("kind_there", {"kind": (colour, shape)}, "yes" if yes else "no"))
+    return asked
+
+
+def _pairs(objects, uniform, pick):
+    """Draws questions about the first object, whose relations are clear, and another one."""
+    first, other = objects[0], pick(objects[1:])
+    asked = []
+
+    def names(one, two):
+        return {"kind": (one.colour, one.shape), "other": (two.colour, two.shape)}
+
+    def order():
+        return (first, other) if uniform() < 0.5 else (other, first)
+
+    one, two = order()
+    if first.size != other.size:
+        asked.append(("larger", names(one, two), "yes" if one.size == "large" else "no"))
+    one, two = order()
+    # Sizes are even, so that both answers are as likely.
+    asked.append(("as_large", names(one, two), "yes" if one.size == two.size else "no"))
+    one, two = order()
+    seen = relation(one, two)
+    asked.append(("where", names(one, two), seen))
+    one, two = order()
+    seen = relation(one, two)
+    side = seen if uniform() < 0.5 else OPPOSITES[seen]
+    form = "beside" if seen in {"left", "right"} else "over"
+    asked.append((form, {**names(one, two), "side": side}, "yes" if side == seen else "no"))
+    return asked
+
+
+def _even_counts(drawn):
+    """Returns the places (scene, question) that are kept: of each count equally many."""
+    kept, groups = set(), {}
+    for number, asked in enumerate(drawn):
+        for place, (form, what, answer) in enumerate(asked):
+            if form not in COUNTED:
+                kept.add((number, place))
+            elif answer in COUNTED[form]:
+                key = (form, *what.values())
+                groups.setdefault(key, {}).setdefault(answer, []).append((number, place))
+    for (form, *_), by_answer in groups.items():
+        least = min(len(by_answer.get(answer, ())) for answer in COUNTED[form])
+        for places in by_answer.values():
+            # Spread over the whole list, not its beginning.
+            kept.update(places[len(places) * (2 * i + 1) // (2 * least)] for i in range(least))
+    return kept
+
+
+def _question(form, what, answer, language, question_id):
+    words, separator = WORDS.get(language, {}), SEPARATORS[language]
+    answers = {**words, **ANSWERS.get(language, {})}
+    named = {
+        key: separator.join(words.get(word, word) for word in value)
+        if isinstance(value, tuple)
+        else answers.get(value, value)
+        for key, value in what.items()
+    }
+    if form == "count_shape":
+        named["plural"] = f"{named['shape']}es" if named["shape"] == "cross" else f"{named['shape']}s"
+    text = QUESTIONS[language][form].format(**named)
+    answer = answers.get(answer, str(answer))
+    answer_type = {"existence": "yes/no", "comparison": "yes/no", "count": "number"}
+    kind = TYPES[form]
+    closed = "yes/no" if form in {"beside", "over"} else "other"
+    return Question(text, (answer,), question_id, kind, answer_type.get(kind, closed))
