@@ -9,3 +9,6 @@ from keras_vlm.metrics.captions import score_captions as score_captions
 from keras_vlm.metrics.classification import score_classification as score_classification
 from keras_vlm.metrics.retrieval import RETRIEVAL_SCORES as RETRIEVAL_SCORES
 from keras_vlm.metrics.retrieval import score_retrieval as score_retrieval
+from keras_vlm.metrics.vqa_accuracy import VQA_SCORES as VQA_SCORES
+from keras_vlm.metrics.vqa_accuracy import score_vqa as score_vqa
+from keras_vlm.metrics.vqa_accuracy import vqa_accuracy as vqa_accuracy

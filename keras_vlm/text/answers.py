@@ -191,8 +191,8 @@ class AnswerVocabulary:
             references: list of answers to one question, raw, one an annotator.
 
         Returns:
-            Dict from answer id to score, in (0, 1]: ``min(n / 3, 1)`` for n annotators of ten, of
-            one or two annotators the share who say it. Answers that the vocabulary lacks are absent.
+            Dict from answer id to score, in (0, 1]: ``min(n / 3, 1)`` where n annotators agree, of
+            one or two annotators the share who say it. Answers that are not there are absent.
         """
         counts = collections.Counter(normalize_answer(answer) for answer in references)
         needed = min(3, len(references))
