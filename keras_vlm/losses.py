@@ -1,7 +1,7 @@
-"""Losses: over words, and over pairs of pictures and captions.
+"""Losses: over words, over answers, and over pairs of pictures and captions.
 
 Refuses to know how the logits were made. Dimension letters: B batch, K captions a picture,
-T text positions, V vocabulary.
+Q questions a picture, A answers, T text positions, V vocabulary.
 """
 
 import keras
@@ -92,6 +92,88 @@ def smoothed_cross_entropy(logits, targets, label_smoothing):
         return losses, gradient
 
     return cross_entropy(logits)
+
+
+class AnswerLoss(keras.losses.Loss):
+    """Abstract: how well the answers to questions fit what annotators said.
+
+    ``y_pred`` [B,Q,A] holds logits; ``y_true`` [B,Q,A] the annotators' scores from 0 to 1, or -1 in
+    the rows where there is no question. A subclass implements ``cost(logits, scores)`` [B,Q].
+
+    Args:
+        class_weights: A weights, by which a question counts as much as its answers weigh, on the
+            mean of their scores; None for all alike.
+        name: name of the loss.
+    """
+
+    def __init__(self, class_weights=None, name=None):
+        # The mean over questions is taken in `call`; there is nothing left to reduce.
+        super().__init__(name=name, reduction="sum", dtype="float32")
+        self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
+
+    def call(self, y_true, y_pred):
+        """Returns the mean cost of a real question, a float32 scalar."""
+        targets = ops.cast(y_true, "float32")
+        real = targets[..., 0] >= 0
+        scores = ops.maximum(targets, 0.0)
+        costs = self.cost(ops.cast(y_pred, "float32"), scores)
+        if self.class_weights is not None:
+            total = ops.sum(scores, axis=-1)
+            weights = ops.matmul(scores, ops.convert_to_tensor(self.class_weights)[:, None])[..., 0]
+            costs = costs * ops.where(total > 0, weights / ops.maximum(total, 1e-6), 1.0)
+        return mean_of_real(costs, real)
+
+    def cost(self, logits, scores):
+        """Returns costs [B,Q] of logits [B,Q,A] under scores [B,Q,A]."""
+        raise NotImplementedError
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {"class_weights": self.class_weights, "name": self.name}
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class SoftmaxAnswerLoss(AnswerLoss):
+    """Cross-entropy with the annotators' scores, brought to the sum 1.
+
+    A question none of whose answers is in the vocabulary costs nothing.
+
+    Args:
+        class_weights: as for ``AnswerLoss``.
+        name: name of the loss.
+    """
+
+    def __init__(self, class_weights=None, name="softmax_answer"):
+        super().__init__(class_weights, name)
+
+    def cost(self, logits, scores):
+        """Returns the cross-entropy."""
+        targets = scores / ops.maximum(ops.sum(scores, axis=-1, keepdims=True), 1e-6)
+        return -ops.sum(targets * ops.log_softmax(logits, axis=-1), axis=-1)
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class SigmoidAnswerLoss(AnswerLoss):
+    """Each answer is a question of its own: binary cross-entropy with its score, summed.
+
+    Args:
+        class_weights: as for ``AnswerLoss``.
+        name: name of the loss.
+
+    Source:
+        Teney et al. 2018, "Tips and Tricks for Visual Question Answering",
+        https://arxiv.org/abs/1708.02711.
+    """
+
+    def __init__(self, class_weights=None, name="sigmoid_answer"):
+        super().__init__(class_weights, name)
+
+    def cost(self, logits, scores):
+        """Returns the binary cross-entropies' sum."""
+        return ops.sum(ops.softplus(logits) - scores * logits, axis=-1)
+
+
+ANSWER_LOSSES = {"softmax": SoftmaxAnswerLoss, "sigmoid": SigmoidAnswerLoss}
 
 
 class PairLoss(keras.losses.Loss):

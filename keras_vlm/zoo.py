@@ -17,10 +17,11 @@ from keras_vlm.core.checks import DataError, suggest
 from keras_vlm.core.files import replace_folder
 from keras_vlm.tasks.captioning import Captioner
 from keras_vlm.tasks.retrieval import Retriever
+from keras_vlm.tasks.vqa_models import VQAModel
 from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH, packaged_key
 from keras_vlm.vision.input_statistics import finalize_normalization
 
-MODEL_CLASSES = (Captioner, Retriever)
+MODEL_CLASSES = (Captioner, Retriever, VQAModel)
 INSTALLED = pathlib.Path(__file__).parent / "saved_models"
 CHECKOUT = pathlib.Path(__file__).parent.parent / "saved_models"
 

@@ -85,7 +85,7 @@ def image_batches(
 
     def read(example, seed):
         image, valid = decode_safely(example["image_bytes"], image_size, resize)
-        _report(valid, example["image_id"], unreadable)
+        report_unreadable(valid, example["image_id"], unreadable)
         pair = tf.stack([seed, example["index"]])
         captions = example["captions"]
         if augmentation is not None:
@@ -104,7 +104,7 @@ def image_batches(
             lambda example: read(example, seed), num_parallel_calls=AUTOTUNE
         )
 
-    return _batch_epochs(epoch, len(examples), batch_size, epoch_seed)
+    return batch_epochs(epoch, len(examples), batch_size, epoch_seed)
 
 
 def feature_batches(
@@ -127,14 +127,7 @@ def feature_batches(
         error.
     """
     views = [_View(cache, examples, tokenizer) for cache in caches]
-    readable = np.flatnonzero(views[0].rows >= 0)
-    if len(readable) < len(examples):
-        first = examples.image_ids[int(np.flatnonzero(views[0].rows < 0)[0])]
-        print(
-            f"{examples.name}: skipped {len(examples) - len(readable)} of {len(examples)} pictures "
-            f"that cannot be read (the first: {first}).",
-            file=sys.stderr,
-        )
+    readable = readable_places(examples, views[0].rows)
     counts = tf.constant([len(captions) for captions in examples.captions])
     tokens = tf.constant(np.stack([view.tokens for view in views], axis=1))
 
@@ -168,7 +161,28 @@ def feature_batches(
             lambda indices: read(indices, seed), num_parallel_calls=AUTOTUNE
         )
 
-    return _batch_epochs(epoch, len(readable), batch_size, epoch_seed, batched=True)
+    return batch_epochs(epoch, len(readable), batch_size, epoch_seed, batched=True)
+
+
+def readable_places(examples, rows):
+    """Returns the places of the pictures that can be read; counts the others on standard error.
+
+    Args:
+        examples: a data split.
+        rows: [n] int, what ``FeatureCache.fill`` gave: -1 for a picture that cannot be read.
+
+    Returns:
+        int64 array.
+    """
+    readable = np.flatnonzero(rows >= 0)
+    if len(readable) < len(examples):
+        first = examples.image_ids[int(np.flatnonzero(rows < 0)[0])]
+        print(
+            f"{examples.name}: skipped {len(examples) - len(readable)} of {len(examples)} pictures "
+            f"that cannot be read (the first: {first}).",
+            file=sys.stderr,
+        )
+    return readable
 
 
 class _View:
@@ -205,8 +219,14 @@ def _shift(inputs, rows):
     return {**inputs, "token_ids": rows[..., :-1]}, rows[..., 1:]
 
 
-def _report(valid, image_id, unreadable):
-    """Says on standard error which picture cannot be read, and how many so far."""
+def report_unreadable(valid, image_id, unreadable):
+    """Says on standard error which picture cannot be read, and how many so far.
+
+    Args:
+        valid: [] bool, whether it can.
+        image_id: [] string.
+        unreadable: an int64 variable that counts.
+    """
 
     def report():
         count = unreadable.assign_add(1)
@@ -218,8 +238,19 @@ def _report(valid, image_id, unreadable):
     tf.cond(valid, lambda: tf.constant(0, tf.int64), report)
 
 
-def _batch_epochs(epoch, size, batch_size, epoch_seed, *, batched=False):
-    """Reads the seed when an iteration begins, then batches what ``epoch(seed)`` gives."""
+def batch_epochs(epoch, size, batch_size, epoch_seed, *, batched=False):
+    """Reads the seed when an iteration begins, then batches what ``epoch(seed)`` gives.
+
+    Args:
+        epoch: function from a seed, [] int64, to a ``tf.data.Dataset``.
+        size: number of elements of an epoch.
+        batch_size: B.
+        epoch_seed: an ``EpochSeed``, or None where nothing is random.
+        batched: whether ``epoch`` gives batches already.
+
+    Returns:
+        A ``tf.data.Dataset`` of batches, of known length.
+    """
     check_number("batches", "batch_size", batch_size, minimum=1, integer=True)
     seed = epoch_seed or EpochSeed(0)
     # Training drops the last, smaller batch: static shapes. Validation counts every picture.

@@ -3,8 +3,9 @@
 Refuses to know models and scores.
 """
 
-import collections
 import dataclasses
+
+from keras_vlm.text.answers import most_frequent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +29,7 @@ class Question:
     @property
     def answer(self):
         """The answer that most annotators gave; of several, the one given first."""
-        counted = collections.Counter(self.answers)
-        most = max(counted.values())
-        return next(answer for answer in self.answers if counted[answer] == most)
+        return most_frequent(self.answers)
 
 
 def flatten(questions):

@@ -7,15 +7,23 @@ The work on the picture alone is apart, for it is done once while the words come
 ``fusion.read(memory)`` returns a nest of tensors, and
 ``fusion.attend(query, read_memory, memory_mask)`` does the rest.
 
+Whole questions look by ``QUESTION_FUSIONS``, whose contract is in ``question.py``: any of the ways
+above, asked by the question's vector, or co-attention of all words and all picture tokens.
+
 Refuses to know which task it serves. Dimension letters: B batch, N picture tokens, C their width,
 T text positions, D model width, H heads.
 """
 
 from keras_vlm.fusion.additive import AdditiveFusion as AdditiveFusion
 from keras_vlm.fusion.base import Fusion as Fusion
+from keras_vlm.fusion.co_attention import CoAttention as CoAttention
 from keras_vlm.fusion.concat import ConcatFusion as ConcatFusion
 from keras_vlm.fusion.dot_product import DotProductFusion as DotProductFusion
+from keras_vlm.fusion.hadamard import HadamardFusion as HadamardFusion
 from keras_vlm.fusion.multi_head import MultiHeadFusion as MultiHeadFusion
+from keras_vlm.fusion.question import PooledQuestion as PooledQuestion
+from keras_vlm.fusion.question import QuestionFusion as QuestionFusion
+from keras_vlm.fusion.stacked_attention import StackedAttention as StackedAttention
 
 FUSIONS = {
     "attention": MultiHeadFusion,
@@ -23,4 +31,22 @@ FUSIONS = {
     "additive": AdditiveFusion,
     "dot_product": DotProductFusion,
     "concat": ConcatFusion,
+}
+
+
+def _pooled(fusion_class):
+    return lambda dtype=None, **options: PooledQuestion(
+        fusion_class(dtype=dtype), dtype=dtype, **options
+    )
+
+
+# The last three are made for questions; the two that are no co-attention keep the contract above.
+QUESTION_FUSIONS = {
+    "concat": _pooled(ConcatFusion),
+    "attention": _pooled(MultiHeadFusion),
+    "additive": _pooled(AdditiveFusion),
+    "dot_product": _pooled(DotProductFusion),
+    "stacked_attention": _pooled(StackedAttention),
+    "hadamard": _pooled(HadamardFusion),
+    "co_attention": CoAttention,
 }

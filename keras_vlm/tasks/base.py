@@ -95,26 +95,50 @@ class PictureTextModel(keras.Model):
             ValueError: an option is unknown, or a cache is asked for with an augmentation that
                 it cannot give or a backbone that is not frozen.
         """
+        epoch_seed, augmentation, caches = self.reading(
+            examples, shuffle=shuffle, augment=augment, cache=cache, seed=seed
+        )
+        options = {"captions_per_image": captions_per_image, "epoch_seed": epoch_seed}
+        if caches:
+            return feature_batches(examples, self.tokenizer, batch_size, caches=caches, **options)
+        return image_batches(
+            examples,
+            self.tokenizer,
+            batch_size,
+            image_size=self.image_size,
+            resize=self.resize,
+            augmentation=augmentation,
+            **options,
+        )
+
+    def reading(self, examples, *, shuffle=None, augment=None, cache=None, seed=0):
+        """Turns the options of ``batches`` into what a pipeline reads pictures by.
+
+        Args:
+            examples: as for ``batches``.
+            shuffle: as for ``batches``.
+            augment: as for ``batches``.
+            cache: as for ``batches``.
+            seed: as for ``batches``.
+
+        Returns:
+            ``(epoch_seed, augmentation, caches)``: an ``EpochSeed`` or None; an ``Augmentation`` or
+            None; a list of a ``FeatureCache`` a view of the pictures, empty without a cache.
+
+        Raises:
+            ValueError: as for ``batches``.
+        """
         if shuffle is None:
             shuffle = examples.split == "train"
         # The variable itself: with gradient accumulation, `iterations` is a number made of it.
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         epoch_seed = EpochSeed(seed, optimizer._iterations) if shuffle else None
-        options = {"captions_per_image": captions_per_image, "epoch_seed": epoch_seed}
         augment = {True: "standard", False: None}.get(augment, augment)
         if cache is None:
             if augment is not None:
                 makers = {name: (lambda row=row: row) for name, row in AUGMENTATIONS.items()}
                 augment = resolve("batches", "augment", augment, makers, Augmentation)
-            return image_batches(
-                examples,
-                self.tokenizer,
-                batch_size,
-                image_size=self.image_size,
-                resize=self.resize,
-                augmentation=augment,
-                **options,
-            )
+            return epoch_seed, augment, []
         if augment not in (None, "flip"):
             raise ValueError(
                 f"batches: augment must be None or 'flip' with a cache, got {augment!r}. "
@@ -125,7 +149,7 @@ class PictureTextModel(keras.Model):
             FeatureCache(cache, self.encoder, resize=self.resize, mirror=mirror)
             for mirror in mirrors
         ]
-        return feature_batches(examples, self.tokenizer, batch_size, caches=caches, **options)
+        return epoch_seed, None, caches
 
 
 def resolve_optimizer(optimizer, compute_dtype):

@@ -112,6 +112,32 @@ def normalize_answer(answer):
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
 
 
+def most_frequent(answers):
+    """Returns the answer that most annotators gave; of several, the one given first."""
+    counts = collections.Counter(answers)
+    most = max(counts.values())
+    return next(answer for answer in answers if counts[answer] == most)
+
+
+def inverse_frequency(references):
+    """Weighs questions so that each answer counts as much as any other.
+
+    Args:
+        references: list of M tuples of answers, one a question.
+
+    Returns:
+        [M] float32, of mean 1.
+
+    Example:
+        >>> inverse_frequency([("yes",), ("Yes",), ("no",)]).tolist()
+        [0.75, 0.75, 1.5]
+    """
+    best = [normalize_answer(most_frequent(answers)) for answers in references]
+    counts = collections.Counter(best)
+    weights = [len(best) / (len(counts) * counts[answer]) for answer in best]
+    return np.array(weights, np.float32)
+
+
 @keras.saving.register_keras_serializable("keras_vlm")
 class AnswerVocabulary:
     """The answers that a classifier chooses from, and how it does.
@@ -119,20 +145,22 @@ class AnswerVocabulary:
     Args:
         answers: list of distinct answers, normalised.
         activation: ``"softmax"``, for one answer is right, or ``"sigmoid"``, where each may be.
-        counts: how often each answer was seen, for class weights, or None.
-
-    Attributes:
-        coverage: share of the questions it was made of whose most frequent answer it has, or None
-            where it was not made of questions.
+        counts: how often each answer was seen, or None.
+        coverage: share of the questions it was made of whose most frequent answer it has, or None.
+        balanced: whether a question counts in the loss the more, the rarer its answer is; it takes
+            counts.
 
     Raises:
-        ValueError: there are fewer than two answers, or one comes twice; the activation is unknown.
+        ValueError: there are fewer than two answers, or one comes twice; the activation is unknown;
+            counts are missing.
 
     Source:
         Sigmoids over soft targets: Teney et al. 2018, https://arxiv.org/abs/1708.02711.
     """
 
-    def __init__(self, answers, *, activation="softmax", counts=None, coverage=None):
+    def __init__(
+        self, answers, *, activation="softmax", counts=None, coverage=None, balanced=False
+    ):
         check_choice("AnswerVocabulary", "activation", activation, ACTIVATIONS)
         repeated = [answer for answer, n in collections.Counter(answers).items() if n > 1]
         if len(answers) < 2 or repeated:
@@ -140,14 +168,22 @@ class AnswerVocabulary:
                 "AnswerVocabulary: answers must be two or more, all different, got "
                 f"{f'{repeated[0]!r} twice' if repeated else list(answers)}."
             )
+        if balanced and counts is None:
+            raise ValueError(
+                "AnswerVocabulary: counts must be given where balanced, got None. Make it with "
+                "AnswerVocabulary.fit."
+            )
         self.answers = list(answers)
+        self.balanced = balanced
         self.activation = activation
         self.counts = None if counts is None else list(counts)
         self.coverage = coverage
         self.ids = {answer: i for i, answer in enumerate(self.answers)}
 
     @classmethod
-    def fit(cls, questions, *, size=3000, minimum_count=1, activation="softmax"):
+    def fit(
+        cls, questions, *, size=3000, minimum_count=1, activation="softmax", balanced=False
+    ):
         """Takes the most frequent answers.
 
         Args:
@@ -156,6 +192,7 @@ class AnswerVocabulary:
             size: at most so many answers.
             minimum_count: an answer that fewer questions have is left out.
             activation: as for the class.
+            balanced: as for the class.
 
         Returns:
             An ``AnswerVocabulary``, by falling frequency, ties in alphabetical order.
@@ -179,6 +216,7 @@ class AnswerVocabulary:
             activation=activation,
             counts=[counts[answer] for answer in answers],
             coverage=covered,
+            balanced=balanced,
         )
 
     def __len__(self):
@@ -202,17 +240,29 @@ class AnswerVocabulary:
             if answer in self.ids
         }
 
-    def class_weights(self):
-        """Returns weights [A] float32, in inverse proportion to frequency, of mean 1 a question.
+    def encode(self, references):
+        """Turns answers into arrays of ids and scores.
 
-        Raises:
-            ValueError: the vocabulary has no counts.
+        Args:
+            references: list of M tuples of answers.
+
+        Returns:
+            dict: ``answer_ids`` [M,S] int32, -1 where there is none, and ``answer_scores`` [M,S]
+            float32; S is the most answers that count for one question.
         """
-        if self.counts is None:
-            raise ValueError(
-                "AnswerVocabulary: counts must be given for class weights, got None. Make it with "
-                "AnswerVocabulary.fit."
-            )
+        found = [self.soft_targets(answers) for answers in references]
+        most = max([1, *(len(scores) for scores in found)])
+        ids = np.full((len(found), most), -1, np.int32)
+        scores = np.zeros((len(found), most), np.float32)
+        for row, targets in enumerate(found):
+            ids[row, : len(targets)] = list(targets)
+            scores[row, : len(targets)] = list(targets.values())
+        return {"answer_ids": ids, "answer_scores": scores}
+
+    def class_weights(self):
+        """Returns weights [A] in inverse proportion to frequency, of mean 1 a question, or None."""
+        if not self.balanced:
+            return None
         counts = np.maximum(np.array(self.counts, np.float32), 1)
         return counts.sum() / (len(counts) * counts)
 
@@ -223,6 +273,7 @@ class AnswerVocabulary:
             "activation": self.activation,
             "counts": self.counts,
             "coverage": self.coverage,
+            "balanced": self.balanced,
         }
 
     @classmethod

@@ -171,6 +171,25 @@ class Tokenizer:
         unknown = self.table.lookup(words) == UNKNOWN_ID
         return [word.decode("utf-8") for word in tf.boolean_mask(words, unknown).numpy()]
 
+    def find_unknown(self, text):
+        """Tells how much of each text is known, in TensorFlow ops.
+
+        Args:
+            text: [B] string.
+
+        Returns:
+            ``(known [B] float32, unknown [B] string)``: the share of a text's words that are in the
+            vocabulary, 0 where it has none; and those that are not, apart by spaces.
+        """
+        words = _split(text, self.unit)
+        known = tf.ragged.map_flat_values(
+            lambda flat: self.table.lookup(flat) != UNKNOWN_ID, words
+        )
+        counts = tf.cast(words.row_lengths(), tf.float32)
+        share = tf.reduce_sum(tf.cast(known, tf.float32), axis=1) / tf.maximum(counts, 1)
+        unknown = tf.ragged.boolean_mask(words, tf.logical_not(known))
+        return share, tf.strings.reduce_join(unknown, axis=1, separator=" ")
+
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""
         return {

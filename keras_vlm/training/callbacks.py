@@ -13,7 +13,7 @@ import keras
 
 from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.core.files import replace_file, replace_folder, write_json
-from keras_vlm.metrics import CAPTION_SCORES, RETRIEVAL_SCORES
+from keras_vlm.metrics import CAPTION_SCORES, RETRIEVAL_SCORES, VQA_SCORES
 from keras_vlm.training.evaluate import evaluate
 
 # Files of a backup.
@@ -173,6 +173,32 @@ class RetrievalScores(ScoresCallback):
 
     def evaluate(self):
         """Returns the ``Evaluation`` of retrieval in both directions."""
+        return evaluate(self.model, self.examples, verbose=0)
+
+
+class VQAScores(ScoresCallback):
+    """Scores answers after each epoch; see ``ScoresCallback``.
+
+    Args:
+        examples: a data split with questions.
+        folder: as for ``ScoresCallback``.
+        monitor: the score that chooses.
+        **options: as for ``ScoresCallback``.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
+
+    Example:
+        ``model.fit(batches, epochs=20, callbacks=[VQAScores(data["val"], "runs/1")])``
+    """
+
+    names = VQA_SCORES
+
+    def __init__(self, examples, folder=None, *, monitor="accuracy", **options):
+        super().__init__(examples, folder, monitor=monitor, **options)
+
+    def evaluate(self):
+        """Returns the ``Evaluation`` of answers."""
         return evaluate(self.model, self.examples, verbose=0)
 
 

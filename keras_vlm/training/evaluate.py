@@ -11,12 +11,17 @@ import numpy as np
 
 from keras_vlm.core.files import write_json
 from keras_vlm.core.version import VERSION
+from keras_vlm.data.questions import flatten
 from keras_vlm.decoding import BeamSearch
-from keras_vlm.metrics import score_captions, score_retrieval
+from keras_vlm.metrics import score_captions, score_retrieval, score_vqa
+from keras_vlm.metrics.calibration import reliability
 from keras_vlm.metrics.captions import SCORE_TOKENIZERS
 from keras_vlm.metrics.diversity import diversity
 from keras_vlm.metrics.retrieval import right_ranks
 from keras_vlm.metrics.signature import describe_references
+from keras_vlm.metrics.vqa_accuracy import choose_protocol
+from keras_vlm.text.answers import normalize_answer
+from keras_vlm.training.blind import blind_scores
 
 SCORE_TOKENIZER_OF_LANGUAGE = {"zh": "characters"}
 
@@ -33,16 +38,22 @@ class Evaluation:
             novel ones. Empty for a retriever.
         signature: how the scores were made, in one line; scores with different signatures do not
             compare.
+        baselines: of answers: name -> accuracy of who does not look: ``majority``, always the most
+            frequent answer, and ``question_only``. They need ``training_examples``; else empty.
+        calibration: of answers: what ``metrics.calibration.reliability`` returns; else empty.
         predictions: list of dicts with ``image_id``, ``caption``, ``score`` (length-normalised
             log-probability; None where the picture could not be read). A retriever's ``caption`` is
             the nearest of the split's captions, its ``score`` their cosine, and ``rank`` that of
-            the nearest of the picture's own.
+            the nearest of the picture's own. Of a question: ``question_id``, ``image_id``,
+            ``question``, ``answer``, ``confidence`` and ``problem`` (None, or why not to trust it).
     """
 
     scores: dict
     diversity: dict
     signature: str
     predictions: list
+    baselines: dict = dataclasses.field(default_factory=dict)
+    calibration: dict = dataclasses.field(default_factory=dict)
 
     def save(self, path):
         """Writes everything to a JSON file, atomically."""
@@ -63,17 +74,17 @@ def evaluate(
     """Scores a model on a data split.
 
     A captioner captions it, and its captions are scored against the references. A retriever
-    searches it, in both directions.
+    searches it, in both directions. A ``VQAModel`` answers its questions.
 
     Args:
-        model: a ``Captioner``, a ``Retriever``, or anything with the ``caption`` or the
-            ``embed_images`` and ``embed_texts`` methods of one.
-        examples: a data split with captions.
+        model: a ``Captioner``, a ``Retriever``, a ``VQAModel``, or anything with the ``caption``,
+            the ``answer``, or the ``embed_images`` and ``embed_texts`` methods of one.
+        examples: a data split with captions or questions.
         beam_size: width of the beam search; 1 is greedy.
         strategy: another search of ``keras_vlm.decoding``, instead of ``beam_size``.
         batch_size: pictures decoded at once.
         training_examples: the data split that the model was trained on, to count the captions
-            that are not copied from it word for word, or None.
+            that are not copied from it word for word, or for the baselines of answers, or None.
         folds: for a retriever: equal parts that are scored apart and averaged, as in
             ``score_retrieval``.
         verbose: 1 for a progress bar, 0 for none.
@@ -82,8 +93,15 @@ def evaluate(
         An ``Evaluation``.
 
     Raises:
-        ValueError: the split has no captions to score against.
+        ValueError: the split has no captions, or questions, to score against.
     """
+    wanted = "questions" if hasattr(model, "answer") else "captions"
+    if getattr(examples, wanted) is None:
+        raise ValueError(
+            f"evaluate: examples must have {wanted}, {examples.name}:{examples.split} has none."
+        )
+    if hasattr(model, "answer"):
+        return _evaluate_answers(model, examples, batch_size, training_examples, verbose)
     if hasattr(model, "embed_images"):
         return _evaluate_retrieval(model, examples, batch_size, folds, verbose)
     strategy = strategy or BeamSearch(beam_size)
@@ -144,6 +162,50 @@ def _evaluate_retrieval(model, examples, batch_size, folds, verbose):
         {},
         "|".join(f"{name}:{value}" for name, value in fields.items()),
         predictions,
+    )
+
+
+def _evaluate_answers(model, examples, batch_size, training_examples, verbose):
+    """Scores the answers to the questions of a data split, beside who does not look."""
+    questions = flatten(examples.questions)
+    found = flatten(model.answer(examples, batch_size=batch_size, verbose=verbose))
+    texts = [answer.text for answer in found]
+    confidences = [answer.probability for answer in found]
+    scores = score_vqa(texts, questions, confidences=confidences)
+    owners = [
+        image_id
+        for image_id, each in zip(examples.image_ids, examples.questions, strict=True)
+        for _ in each
+    ]
+    predictions = [
+        {
+            "question_id": question.question_id,
+            "image_id": image_id,
+            "question": question.text,
+            "answer": answer.text,
+            "confidence": answer.probability,
+            "problem": answer.problem,
+        }
+        for question, image_id, answer in zip(questions, owners, found, strict=True)
+    ]
+    right = [
+        normalize_answer(text) == normalize_answer(question.answer)
+        for text, question in zip(texts, questions, strict=True)
+    ]
+    fields = {
+        "answers": choose_protocol(questions),
+        "annotators": describe_references([question.answers for question in questions]),
+        "split": f"{examples.name}:{examples.split}",
+        "n": len(questions),
+        "keras_vlm": VERSION,
+    }
+    return Evaluation(
+        scores,
+        {},
+        "|".join(f"{name}:{value}" for name, value in fields.items()),
+        predictions,
+        {} if training_examples is None else blind_scores(training_examples, examples),
+        reliability(confidences, right),
     )
 
 

@@ -5,6 +5,7 @@ from keras_vlm.core.files import replace_file
 # Scores worth a curve, of whatever task.
 DRAWN = (
     "CIDEr-D", "ROUGE-L", "BLEU-4",
+    "accuracy", "macro_F1",
     "image_to_text_R@1", "image_to_text_R@10", "text_to_image_R@1", "text_to_image_R@10",
 )  # fmt: skip
 
@@ -35,5 +36,33 @@ def plot_history(summary, path):
         score_axes.plot(epochs, values, marker="o", markersize=3, label=name)
     score_axes.set(xlabel="epoch", title="scores on the validation split")
     score_axes.legend()
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def plot_reliability(found, path):
+    """Draws accuracy against confidence, bin by bin, beside the line of perfect calibration.
+
+    Args:
+        found: what ``metrics.calibration.reliability`` returns.
+        path: the PNG to write, atomically.
+    """
+    from matplotlib.figure import Figure
+
+    bins = len(found["count"])
+    filled = [i for i in range(bins) if found["count"][i]]
+    figure = Figure(figsize=(5, 6), layout="constrained")
+    axes, count_axes = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
+    axes.plot(
+        [found["confidence"][i] for i in filled],
+        [found["accuracy"][i] for i in filled],
+        marker="o",
+        label="model",
+    )
+    axes.set(ylabel="accuracy", title="reliability", xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
+    count_axes.bar([(i + 0.5) / bins for i in range(bins)], found["count"], width=0.9 / bins)
+    count_axes.set(xlabel="confidence", ylabel="answers")
     with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -41,7 +41,7 @@ class TrainingRun:
             ``run.json``, and ``backup/`` while the run lasts.
         split: split to train on.
         validation_split: split that chooses the best epoch; never trained on.
-        language: language of the captions.
+        language: language of the captions or questions.
         start: a model of the same task to go on from, a file or a published name, or None to begin
             anew. Its words, layers and weights are taken over; options that describe these
             (``OF_THE_MODEL``) are not used and must be left alone. It is scored first: where
@@ -56,10 +56,10 @@ class TrainingRun:
         cache: folder of the feature cache, ``"auto"`` for ``OUT/features`` where the backbone is
             frozen and the augmentation allows it, or None.
         minimum_count: words seen fewer times are unknown.
-        max_length: positions of a caption, start and end included.
+        max_length: positions of a caption or question, start and end included.
         epochs: passes over the training split.
         batch_size: pictures a step.
-        captions_per_image: captions of each picture a step.
+        captions_per_image: captions, or questions, of each picture a step.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
         learning_rate: its peak; it rises over the first 5 % of the steps and falls as a cosine.
         weight_decay: of AdamW.
@@ -131,6 +131,19 @@ class TrainingRun:
                 )
 
 
+    def open_data(self):
+        """Opens the data; returns a ``Splits``."""
+        return load_data(self.data, language=self.language)
+
+    def batch_options(self, *, training):
+        """Returns the options of ``model.batches`` that are not the same for every task.
+
+        Args:
+            training: whether the batches are to be trained on.
+        """
+        return {"captions_per_image": self.captions_per_image}
+
+
 def train(run, *, build, scores, fit_options=None, verbose=1):
     """Trains a model, or goes on with a run that was interrupted.
 
@@ -154,7 +167,7 @@ def train(run, *, build, scores, fit_options=None, verbose=1):
     if (out / "model.keras").exists():
         return _finish(out)
     keras.utils.set_random_seed(run.seed)
-    data = load_data(run.data, language=run.language)
+    data = run.open_data()
     training, validation = data[run.split], data[run.validation_split]
     if training is validation:
         raise ValueError(
@@ -345,14 +358,16 @@ def _trainable_from(run, architecture):
 
 
 def _batches(run, out, model, training, validation):
-    options = {"captions_per_image": run.captions_per_image, "seed": run.seed}
+    options = [
+        {"seed": run.seed, **run.batch_options(training=training)} for training in (True, False)
+    ]
     cache = run.cache
     if cache == "auto":
         cacheable = model.encoder.frozen and run.augment in {None, "flip"}
         cache = out / "features" if cacheable else None
     return (
         model.batches(
-            training, run.batch_size, shuffle=True, augment=run.augment, cache=cache, **options
+            training, run.batch_size, shuffle=True, augment=run.augment, cache=cache, **options[0]
         ),
-        model.batches(validation, run.batch_size, shuffle=False, cache=cache, **options),
+        model.batches(validation, run.batch_size, shuffle=False, cache=cache, **options[1]),
     )

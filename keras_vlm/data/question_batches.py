@@ -1,0 +1,235 @@
+"""tf.data pipelines of questions: a split becomes batches of pictures with several questions each.
+
+As in ``pipeline.py``, order, choice and augmentation are functions of a seed and a counter. Refuses
+to know models: what an answer becomes is handed in, as arrays.
+
+Dimension letters: B batch, H height, W width, N picture tokens, C their width, M questions of a
+split, Q questions a picture, T text positions.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vlm.data.pipeline import AUTOTUNE, batch_epochs, readable_places, report_unreadable
+from keras_vlm.data.questions import flatten
+from keras_vlm.text.cleaning import swap_left_right
+from keras_vlm.text.tokenizer import PAD_ID
+from keras_vlm.vision.augmentation import augment
+from keras_vlm.vision.image import decode_safely
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionTexts:
+    """A split's questions and answers as arrays, ready to be gathered in the graph.
+
+    Attributes:
+        first: [n] int32, place of each picture's first question.
+        counts: [n] int32, questions a picture.
+        tokens: [M,2,T+1] int32: as it is, and as the mirrored picture's question reads.
+        answers: dict of arrays [M,2,...], as ``encode`` gave them.
+        weights: [M] float32, how often a question is drawn; None for all alike.
+    """
+
+    first: np.ndarray
+    counts: np.ndarray
+    tokens: np.ndarray
+    answers: dict
+    weights: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, examples, tokenizer, encode, weigh=None):
+        """Reads the questions of a split.
+
+        Args:
+            examples: a data split with questions.
+            tokenizer: a ``Tokenizer`` of questions.
+            encode: function of a list of m tuples of answers -> dict of arrays [m,...].
+            weigh: function of a list of M tuples of answers -> [M] float, or None.
+
+        Returns:
+            A ``QuestionTexts``.
+
+        Raises:
+            ValueError: the split has no questions.
+        """
+        if getattr(examples, "questions", None) is None:
+            raise ValueError(
+                f"{examples.name}:{examples.split}: the split must have questions, got none. "
+                "Sources with questions: vqa_v2, easy_vqa, scenes, folder with questions.csv."
+            )
+        questions = flatten(examples.questions)
+        counts = np.array([len(each) for each in examples.questions], np.int32)
+        language = tokenizer.language
+        lowered = tf.strings.lower([question.text for question in questions], encoding="utf-8")
+        answers = [question.answers for question in questions]
+        views = [lowered, swap_left_right(lowered, language)]
+        swapped = _mirror(answers, language)
+        both = encode([*answers, *swapped])
+        encoded = [{k: v[: len(answers)] for k, v in both.items()}]
+        encoded.append({k: v[len(answers) :] for k, v in both.items()})
+        return cls(
+            np.cumsum(counts, dtype=np.int32) - counts,
+            counts,
+            np.stack([tokenizer(view).numpy() for view in views], axis=1),
+            {key: np.stack([each[key] for each in encoded], axis=1) for key in encoded[0]},
+            None if weigh is None else np.asarray(weigh(answers), np.float32),
+        )
+
+    def picture_weights(self):
+        """Returns [n] float32: how often a picture is drawn, so that its questions are."""
+        return np.add.reduceat(self.weights, self.first).astype(np.float32)
+
+
+class DecodedPictures:
+    """Pictures decoded and augmented anew each time.
+
+    Args:
+        examples: a data split of ``PictureExamples``.
+        image_size: ``(H, W)`` in pixels.
+        resize: how pictures are brought to that size, as in ``vision.image``.
+        augmentation: an ``Augmentation``, or None.
+    """
+
+    key = "images"
+
+    def __init__(self, examples, image_size, resize, augmentation=None):
+        self.examples = examples
+        self.places = np.arange(len(examples))
+        self._size, self._resize, self._augmentation = image_size, resize, augmentation
+        self._image_ids = tf.constant(examples.image_ids)
+        self._unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def read(self, place, pair):
+        """Returns (image [H,W,3] float32, readable [] bool, mirrored [] bool)."""
+        image, valid = decode_safely(
+            self.examples.read_picture(place), self._size, self._resize
+        )
+        report_unreadable(valid, self._image_ids[place], self._unreadable)
+        mirrored = tf.constant(False)
+        if self._augmentation is not None:
+            image, mirrored = augment(image, pair, self._augmentation)
+            image = tf.where(valid, image, 0.0)
+        return tf.ensure_shape(image, (*self._size, 3)), valid, mirrored
+
+    def gather(self, images):
+        """Returns a batch of images as it is."""
+        return images
+
+
+class CachedPictures:
+    """Features of pictures and perhaps of their mirror images, of which each draws one an epoch.
+
+    Args:
+        examples: a data split.
+        caches: one ``FeatureCache``, or two, the second of mirrored pictures.
+    """
+
+    key = "image_features"
+
+    def __init__(self, examples, caches):
+        self._caches = caches
+        self._rows = np.stack([cache.fill(examples) for cache in caches], axis=1)
+        self.places = readable_places(examples, self._rows[:, 0])
+
+    def read(self, place, pair):
+        """Returns ((place, view) [2] int64, readable [] bool, mirrored [] bool)."""
+        views = len(self._caches)
+        view = tf.random.stateless_uniform([], pair, 0, views, tf.int64)
+        return tf.stack([place, view]), tf.constant(True), view > 0
+
+    def gather(self, keys):
+        """Returns the features [B,N,C] float16 of keys [B,2]."""
+
+        def gather(keys):
+            return np.stack(
+                [self._caches[view].gather([self._rows[place, view]])[0] for place, view in keys]
+            )
+
+        features = tf.numpy_function(gather, [keys], tf.float16, stateful=False)
+        return tf.ensure_shape(features, (None, *self._caches[0].shape))
+
+
+def question_batches(
+    pictures, texts, batch_size, *, finish, questions_per_image=10, epoch_seed=None
+):
+    """Makes training batches of pictures, each with several questions.
+
+    Args:
+        pictures: ``DecodedPictures`` or ``CachedPictures``.
+        texts: a ``QuestionTexts`` of the same split; where it has weights and there is an epoch
+            seed, pictures and their questions are drawn by them, with replacement.
+        batch_size: B, pictures a batch.
+        finish: function of a dict of answers [B,Q,...] and real [B,Q] bool -> (more inputs, a dict;
+            targets).
+        questions_per_image: Q; of more a picture draws some, fewer leave rows of padding.
+        epoch_seed: an ``EpochSeed`` to shuffle by, or None for the split's own order.
+
+    Returns:
+        A ``tf.data.Dataset`` of ``({"images" or "image_features", "token_ids": [B,Q,T], ...},
+        targets)``. A picture that cannot be read teaches nothing: its questions are padding.
+    """
+    weighted = texts.weights is not None and epoch_seed is not None
+    places = tf.constant(pictures.places, tf.int64)
+    first, counts = tf.constant(texts.first), tf.constant(texts.counts)
+    arrays = {"token_ids": texts.tokens, **texts.answers}
+    tensors = {key: tf.constant(array) for key, array in arrays.items()}
+    logs = tf.math.log(tf.constant(texts.weights)) if weighted else None
+    if weighted:
+        picture_logs = tf.math.log(texts.picture_weights()[pictures.places])[None]
+
+    def choose(place, pair):
+        """Returns Q places of questions; -1 where there is none."""
+        rows = tf.range(counts[place]) + first[place]
+        if epoch_seed is not None:
+            noise = tf.random.stateless_uniform(tf.shape(rows), pair, 1e-9, 1.0)
+            keys = -tf.math.log(-tf.math.log(noise))
+            if weighted:
+                keys += tf.gather(logs, rows)
+            rows = tf.gather(rows, tf.argsort(keys, direction="DESCENDING"))
+        rows = rows[:questions_per_image]
+        missing = questions_per_image - tf.shape(rows)[0]
+        return tf.ensure_shape(tf.pad(rows, [[0, missing]], constant_values=-1), (questions_per_image,))
+
+    def read(number, place, seed):
+        pair = tf.stack([seed, place])
+        # A picture that is drawn twice an epoch has other questions each time.
+        drawn = tf.stack([seed, tf.stack([number, place])[0 if weighted else 1]])
+        picture, readable, mirrored = pictures.read(place, pair)
+        rows = choose(place, drawn)
+        real = (rows >= 0) & readable
+        chosen = {
+            key: tf.gather(tensor[:, tf.cast(mirrored, tf.int32)], tf.maximum(rows, 0))
+            for key, tensor in tensors.items()
+        }
+        return picture, real, chosen
+
+    def epoch(seed):
+        order = places
+        if weighted:
+            pair = tf.stack([seed, tf.constant(1, tf.int64)])
+            drawn = tf.random.stateless_categorical(picture_logs, len(pictures.places), pair)[0]
+            order = tf.gather(places, drawn)
+        elif epoch_seed is not None:
+            order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, 0]))
+        dataset = tf.data.Dataset.from_tensor_slices(order).enumerate()
+        return dataset.map(
+            lambda number, place: read(number, place, seed), num_parallel_calls=AUTOTUNE
+        )
+
+    def complete(picture, real, chosen):
+        tokens = tf.where(real[..., None], chosen.pop("token_ids"), PAD_ID)
+        more, targets = finish(chosen, real)
+        inputs = {pictures.key: pictures.gather(picture), "token_ids": tokens[..., :-1], **more}
+        return inputs, targets
+
+    dataset = batch_epochs(epoch, len(pictures.places), batch_size, epoch_seed)
+    return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
+
+
+def _mirror(answers, language):
+    """Returns the answers that hold for a mirrored picture."""
+    flat = [answer.lower() for each in answers for answer in each]
+    swapped = iter(swap_left_right(tf.constant(flat), language).numpy())
+    return [tuple(next(swapped).decode("utf-8") for _ in each) for each in answers]

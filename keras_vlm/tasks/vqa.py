@@ -1,0 +1,197 @@
+"""Visual question answering: ``build_vqa``, and the choice between choosing and writing.
+
+Refuses to know files, scores and servers. Dimension letters: B batch, H height, W width, N picture
+tokens, C their width, Q questions a picture, T text positions, A answers.
+"""
+
+import sys
+
+import keras
+
+from keras_vlm.core.checks import check_choice, check_number, resolve
+from keras_vlm.data.questions import flatten
+from keras_vlm.fusion import QUESTION_FUSIONS, QuestionFusion
+from keras_vlm.losses import ANSWER_LOSSES, MaskedCrossEntropy
+from keras_vlm.tasks.base import PRECISIONS, resolve_optimizer
+from keras_vlm.tasks.question_reader import AnswerWriter, QuestionReader
+from keras_vlm.tasks.vqa_models import ChoosingVQAModel, WritingVQAModel
+from keras_vlm.fusion.multi_head import MultiHeadFusion
+from keras_vlm.text import TEXT_ENCODERS, LSTMDecoder, Tokenizer
+from keras_vlm.text.answers import AnswerVocabulary, normalize_answer
+from keras_vlm.text.encoders import TextEncoder
+from keras_vlm.vision.backbones import resolve_backbone
+
+ANSWERS = ("auto", "choose", "write")
+# Where a vocabulary of answers that were seen twice covers less than this, answers are written.
+LEAST_COVERAGE = 0.8
+MOST_ANSWER_LENGTH = 12
+
+
+def build_vqa(
+    backbone="efficientnet_lite0",
+    *,
+    tokenizer,
+    answers,
+    text="gru",
+    fusion="co_attention",
+    image_size=224,
+    optimizer="adamw",
+    precision="float32",
+):
+    """Builds and compiles a model that answers questions about pictures.
+
+    Args:
+        backbone: a name in ``vision.backbones.BACKBONES`` (frozen, ImageNet weights), a
+            ``Backbone`` such as a captioner's ``encoder``, or any Keras model from images [B,H,W,3]
+            in 0..255 to [B,h,w,C] or [B,N,C].
+        tokenizer: a ``Tokenizer`` of questions, or a data split to make one of.
+        answers: an ``AnswerVocabulary``, from which the model then chooses; a ``Tokenizer`` of
+            answers, in whose words it writes; or a data split, for ``choose_answers`` to decide.
+        text: ``"lstm"``, ``"gru"``, ``"transformer"``, ``"bag"`` or an encoder of your own
+            measures, such as ``GRUEncoder(hidden_dim=512)``.
+        fusion: ``"concat"`` (the classical model: picture vector beside question vector),
+            ``"attention"``, ``"additive"``, ``"dot_product"``, ``"stacked_attention"``,
+            ``"hadamard"``, ``"co_attention"``, or a ``QuestionFusion``.
+        image_size: side in pixels, or ``(H, W)``; for a backbone given by name.
+        optimizer: a Keras optimizer or its name; ``"adamw"`` means a learning rate of 1e-3.
+        precision: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
+
+    Returns:
+        A compiled ``VQAModel``: ``ChoosingVQAModel`` or ``WritingVQAModel``.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
+        TypeError: an option is neither a name nor the object it names.
+
+    Example:
+        >>> tokenizer = Tokenizer(["is", "it", "red"], max_length=6)
+        >>> model = build_vqa(
+        ...     "conv_small", tokenizer=tokenizer, answers=AnswerVocabulary(["yes", "no"]),
+        ...     text="bag", fusion="concat", image_size=32)
+        >>> sorted(model.input), model.output.shape[-1]
+        (['images', 'token_ids'], 2)
+    """
+    where = "build_vqa"
+    check_choice(where, "precision", precision, PRECISIONS)
+    if getattr(tokenizer, "questions", None):
+        tokenizer = fit_question_tokenizer(tokenizer)
+    if getattr(answers, "questions", None):
+        answers = choose_answers(answers)
+    if not isinstance(tokenizer, Tokenizer):
+        raise TypeError(
+            f"{where}: tokenizer must be a Tokenizer or a data split with questions, got "
+            f"{tokenizer!r}."
+        )
+    if not isinstance(answers, (AnswerVocabulary, Tokenizer)):
+        raise TypeError(
+            f"{where}: answers must be an AnswerVocabulary, a Tokenizer or a data split with "
+            f"questions, got {answers!r}."
+        )
+
+    policy = keras.DTypePolicy(precision)
+    encoder = resolve_backbone(backbone, image_size, dtype=policy)
+    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in TEXT_ENCODERS.items()}
+    text_encoder = resolve(where, "text", text, makers, TextEncoder)
+    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in QUESTION_FUSIONS.items()}
+    fusion = resolve(where, "fusion", fusion, makers, QuestionFusion)
+
+    reader = QuestionReader(text_encoder, fusion, dtype=policy, name="reader")
+    if isinstance(answers, AnswerVocabulary):
+        model = ChoosingVQAModel(encoder, reader, tokenizer, answers)
+        loss = ANSWER_LOSSES[answers.activation](answers.class_weights())
+    else:
+        decoder = LSTMDecoder(
+            MultiHeadFusion(dtype=policy),
+            hidden_dim=text_encoder.hidden_dim,
+            dropout=0.1,
+            dtype=policy,
+        )
+        writer = AnswerWriter(decoder, name="writer", dtype=policy)
+        model = WritingVQAModel(encoder, reader, tokenizer, answers, writer)
+        loss = MaskedCrossEntropy()
+    model.compile(
+        optimizer=resolve_optimizer(optimizer, text_encoder.compute_dtype),
+        loss=loss,
+        jit_compile="auto",
+    )
+    return model
+
+
+def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1):
+    """Makes a tokenizer of the words of a split's questions.
+
+    Args:
+        examples: a data split with questions.
+        max_length: positions of a question, start and end included.
+        minimum_count: words seen fewer times are unknown.
+
+    Returns:
+        A ``Tokenizer``.
+    """
+    return Tokenizer.fit(
+        [question.text for question in flatten(examples.questions)],
+        max_length=max_length,
+        minimum_count=minimum_count,
+        language=examples.language,
+    )
+
+
+def choose_answers(
+    examples, how="auto", *, size=3000, activation="softmax", balanced=False, minimum_count=1
+):
+    """Decides how answers are given, by what the answers of a split are; says so on stderr.
+
+    Args:
+        examples: a data split with questions.
+        how: ``"choose"`` from the most frequent answers; ``"write"`` them freely; ``"auto"`` writes
+            where answers that were given twice or more, ``size`` of them at most, cover fewer than
+            80 % of the questions.
+        size: most answers to choose from.
+        activation: ``"softmax"`` or ``"sigmoid"``, as for ``AnswerVocabulary``.
+        balanced: whether rare answers count more in the loss, where answers are chosen.
+        minimum_count: an answer, or a written answer's word, seen fewer times is left out.
+
+    Returns:
+        An ``AnswerVocabulary`` or a ``Tokenizer`` of answers.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
+    """
+    check_choice("choose_answers", "how", how, ANSWERS)
+    check_number("choose_answers", "size", size, minimum=2, integer=True)
+    questions = flatten(examples.questions)
+    why = ""
+    if how == "auto":
+        coverage = _repeated_coverage(questions, size)
+        how = "choose" if coverage >= LEAST_COVERAGE else "write"
+        why = f": answers that are given again cover {coverage:.1%} of the questions"
+    if how == "choose":
+        vocabulary = AnswerVocabulary.fit(
+            questions,
+            size=size,
+            minimum_count=minimum_count,
+            activation=activation,
+            balanced=balanced,
+        )
+        told = f"{len(vocabulary)} answers to choose from, covering {vocabulary.coverage:.1%}"
+        print(f"answers: {told}{why}.", file=sys.stderr)
+        return vocabulary
+    texts = [normalize_answer(question.answer) for question in questions]
+    words = max(len(text if examples.language == "zh" else text.split()) for text in texts)
+    tokenizer = Tokenizer.fit(
+        texts,
+        max_length=min(MOST_ANSWER_LENGTH, max(3, words + 2)),
+        minimum_count=minimum_count,
+        language=examples.language,
+    )
+    told = f"written, in {len(tokenizer.vocabulary)} words"
+    print(f"answers: {told}{why}.", file=sys.stderr)
+    return tokenizer
+
+
+def _repeated_coverage(questions, size):
+    """Returns the share of questions whose answer is among ``size`` that were given twice."""
+    try:
+        return AnswerVocabulary.fit(questions, size=size, minimum_count=2).coverage
+    except ValueError:
+        return 0.0

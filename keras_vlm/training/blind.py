@@ -1,0 +1,118 @@
+"""What who does not look at the picture could score: by the question's words, or by nothing.
+
+Refuses to know models. Dimension letters: A answers, W words.
+"""
+
+import collections
+import math
+
+from keras_vlm.data.questions import flatten
+from keras_vlm.metrics.vqa_accuracy import choose_protocol, vqa_accuracy
+from keras_vlm.text.answers import normalize_answer
+from keras_vlm.text.cleaning import clean_characters, clean_words
+
+# A question that was asked at least so often in training is answered as it was then.
+OFTEN = 3
+SMOOTHING = 0.1
+
+
+class QuestionOnly:
+    """Answers by the question alone: as the same question was answered, else by naive Bayes.
+
+    The same question, word for word, has the most frequent answer it had in training, if it was
+    asked often enough. Others are judged by their words and pairs of words.
+
+    Args:
+        examples: a data split with questions, to learn from.
+    """
+
+    def __init__(self, examples):
+        questions = flatten(examples.questions)
+        self._language = examples.language
+        answers = [normalize_answer(question.answer) for question in questions]
+        self._priors = collections.Counter(answers)
+        self._asked = collections.defaultdict(collections.Counter)
+        self._features = collections.defaultdict(collections.Counter)
+        for words, answer in zip(self._split(questions), answers, strict=True):
+            self._asked[words][answer] += 1
+            for feature in _features(words):
+                self._features[feature][answer] += 1
+        self._totals = collections.Counter()
+        for counts in self._features.values():
+            self._totals.update(counts)
+
+    def answer(self, questions):
+        """Answers a list of ``Question``; returns a list of strings."""
+        return [self._answer(words) for words in self._split(questions)]
+
+    @property
+    def majority(self):
+        """The most frequent answer of all."""
+        return self._priors.most_common(1)[0][0]
+
+    def _answer(self, words):
+        seen = self._asked.get(words)
+        if seen and sum(seen.values()) >= OFTEN:
+            return seen.most_common(1)[0][0]
+        known = [self._features[f] for f in _features(words) if f in self._features]
+        # Answers that none of the words had cannot win over those that some had.
+        candidates = set().union(*known) if known else set(self._priors)
+        vocabulary = SMOOTHING * len(self._features)
+
+        def score(answer):
+            total = math.log(self._totals[answer] + vocabulary)
+            return math.log(self._priors[answer]) + sum(
+                math.log(counts[answer] + SMOOTHING) - total for counts in known
+            )
+
+        return max(sorted(candidates), key=score)
+
+    def _split(self, questions):
+        """Returns the words of each question, as a tuple."""
+        texts = [question.text for question in questions]
+        if self._language == "zh":
+            cleaned = clean_characters(texts).numpy()
+            return [tuple(text.decode("utf-8")) for text in cleaned]
+        return [tuple(text.decode("utf-8").split()) for text in clean_words(texts).numpy()]
+
+
+def blind_scores(training, examples):
+    """Scores two baselines that do not look.
+
+    Args:
+        training: a data split with questions, to learn from.
+        examples: the data split to score on.
+
+    Returns:
+        dict of accuracies: ``majority``, ``question_only``, and ``question_only:TYPE`` of each type
+        of question.
+
+    Raises:
+        ValueError: the training split has no questions.
+    """
+    if getattr(training, "questions", None) is None:
+        raise ValueError("blind_scores: training must have questions, got none.")
+    blind = QuestionOnly(training)
+    questions = flatten(examples.questions)
+    protocol = choose_protocol(questions)
+
+    def score(answers, asked):
+        each = [
+            vqa_accuracy(answer, question.answers, protocol=protocol)
+            for answer, question in zip(answers, asked, strict=True)
+        ]
+        return sum(each) / len(each)
+
+    answers = blind.answer(questions)
+    scores = {
+        "majority": score([blind.majority] * len(questions), questions),
+        "question_only": score(answers, questions),
+    }
+    for kind in sorted({question.question_type for question in questions} - {None}):
+        pairs = [
+            (answer, question)
+            for answer, question in zip(answers, questions, strict=True)
+            if question.question_type == kind
+        ]
+        scores[f"question_only:{kind}"] = score(*zip(*pairs, strict=True))
+    return scores

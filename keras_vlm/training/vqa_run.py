@@ -1,0 +1,163 @@
+"""One whole training run of a model that answers questions: from a data source to the best model.
+
+The command line and the recipes call it; running it again with the same options resumes it.
+Refuses to know the command line.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import keras
+
+from keras_vlm.core.checks import check_number
+from keras_vlm.data import load_data
+from keras_vlm.fusion import QUESTION_FUSIONS
+from keras_vlm.tasks.vqa import ANSWERS, build_vqa, choose_answers, fit_question_tokenizer
+from keras_vlm.tasks.vqa_models import BALANCES, VQAModel
+from keras_vlm.text import TEXT_ENCODERS
+from keras_vlm.text.answers import ACTIVATIONS, AnswerVocabulary
+from keras_vlm.text.decoder import fresh_copy
+from keras_vlm.training.callbacks import VQAScores
+from keras_vlm.training.run import TrainingRun, make_backbone, thaw_start, train
+
+
+@dataclasses.dataclass(frozen=True)
+class VQARun(TrainingRun):
+    """The options of a run beside those of ``TrainingRun``.
+
+    Attributes:
+        keys: for questions in a folder with other key names: ours to theirs, such as
+            ``"image=img_name,question=q"``; None for our own.
+        text: ``"gru"``, ``"lstm"``, ``"transformer"`` or ``"bag"``.
+        fusion: ``"concat"``, ``"attention"``, ``"stacked_attention"``, ``"co_attention"``,
+            ``"hadamard"``, ...
+        hidden_dim: width of text layers and fusion.
+        answers: ``"choose"`` among the most frequent ones, ``"write"`` them word by word, or
+            ``"auto"``, which looks at the data and says so.
+        most_answers: answers to choose from, at most.
+        activation: ``"softmax"``, for one answer is right, or ``"sigmoid"``, where each may be.
+        balance: what is done where some answers are much rarer than others: ``"none"``,
+            ``"sampling"`` or ``"loss"`` (weights; not for written answers).
+        dropout: share of the words' units dropped.
+
+    Raises:
+        ValueError: an option is unknown or out of range, or does not go with ``start``.
+    """
+
+    OF_THE_MODEL: ClassVar = (
+        *TrainingRun.OF_THE_MODEL, "text", "fusion", "hidden_dim", "answers", "most_answers",
+        "activation", "dropout",
+    )  # fmt: skip
+    TABLES: ClassVar = {
+        **TrainingRun.TABLES,
+        "text": TEXT_ENCODERS,
+        "fusion": QUESTION_FUSIONS,
+        "answers": ANSWERS,
+        "activation": ACTIVATIONS,
+        "balance": BALANCES,
+    }
+
+    captions_per_image: int = 10
+    minimum_count: int = 1
+    keys: str | None = None
+    text: str = "gru"
+    fusion: str = "co_attention"
+    hidden_dim: int = 256
+    answers: str = "auto"
+    most_answers: int = 3000
+    activation: str = "softmax"
+    balance: str = "none"
+    dropout: float = 0.2
+
+    def __post_init__(self):
+        """Checks what nobody else checks before the work begins.
+
+        Raises:
+            ValueError: an option is unknown or out of range, or does not go with ``start``.
+        """
+        super().__post_init__()
+        check_number("VQARun", "most_answers", self.most_answers, minimum=2, integer=True)
+        if self.answers == "write" and self.balance == "loss":
+            raise ValueError(
+                "VQARun: balance must be 'none' or 'sampling' where answers are written, got "
+                "'loss'. The loss is over words there, not over answers."
+            )
+
+    def open_data(self):
+        """Opens the data, with the key mapping; returns a ``Splits``."""
+        return load_data(self.data, language=self.language, keys=self.keys)
+
+    def batch_options(self, *, training):
+        """Returns the number of questions a picture and, in training, the balance."""
+        balance = {"balance": self.balance} if training else {}
+        return {"questions_per_image": self.captions_per_image, **balance}
+
+
+def train_vqa(run, *, verbose=1):
+    """Trains a model that answers questions, or goes on with a run that was interrupted.
+
+    Args:
+        run: a ``VQARun``.
+        verbose: 1 for progress bars, 0 for silence.
+
+    Returns:
+        The best ``VQAModel``, which is also in ``OUT/model.keras``.
+
+    Raises:
+        FileExistsError: the output folder holds something else, or a run with other options.
+        FileNotFoundError: there is no such ``start``.
+        TypeError: ``start`` is no ``VQAModel``, or has no ``Backbone``.
+        DataError: ``start``, or a file of the data, is damaged.
+        ValueError: an option is unknown or out of range, the data have no questions, both splits
+            are the same, or ``start`` reads another language.
+    """
+    return train(run, build=_build, scores=VQAScores, verbose=verbose)
+
+
+def _build(run, training, found, optimizer):
+    """Builds the model of a run, anew or from the one it goes on from.
+
+    Raises:
+        ValueError: the data have no questions.
+    """
+    if getattr(training, "questions", None) is None:
+        raise ValueError(
+            f"VQARun: data must have questions, got {run.data!r}. Sources with questions: vqa_v2, "
+            "easy_vqa, scenes, folder with questions.csv."
+        )
+    if found is not None:
+        encoder = thaw_start(run, found, VQAModel)
+        answers = found.answers
+        if isinstance(answers, AnswerVocabulary):
+            balanced = run.balance == "loss"
+            answers = AnswerVocabulary(**{**answers.get_config(), "balanced": balanced})
+        model = build_vqa(
+            encoder,
+            tokenizer=found.tokenizer,
+            answers=answers,
+            text=fresh_copy(found.reader.text_encoder),
+            fusion=fresh_copy(found.reader.fusion),
+            optimizer=optimizer,
+        )
+        model.decoder.set_weights(found.decoder.get_weights())
+        return model
+    policy = keras.DTypePolicy(run.precision)
+    return build_vqa(
+        make_backbone(run, policy),
+        tokenizer=fit_question_tokenizer(
+            training, max_length=run.max_length, minimum_count=run.minimum_count
+        ),
+        answers=choose_answers(
+            training,
+            run.answers,
+            size=run.most_answers,
+            activation=run.activation,
+            balanced=run.balance == "loss",
+        ),
+        text=TEXT_ENCODERS[run.text](
+            hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=policy
+        ),
+        fusion=QUESTION_FUSIONS[run.fusion](dtype=policy),
+        optimizer=optimizer,
+        precision=run.precision,
+    )
