@@ -43,6 +43,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "metrics": ["pycocoevalcap"],
         "search": ["usearch>=2.26"],
+        "vqa": ["easy-vqa"],
         "qdrant": ["qdrant-client>=1.16"],
         "test": [
             "pytest",
@@ -52,6 +53,7 @@ setup(
             "pycocoevalcap",
             "usearch>=2.26",
             "qdrant-client>=1.16",
+            "easy-vqa",
         ],
         "oracles": [
             "torch",

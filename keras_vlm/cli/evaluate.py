@@ -1,7 +1,9 @@
 """Score a model on a data split.
 
 A captioner: BLEU, ROUGE-L and CIDEr-D of freely written captions. A retriever: R@1, R@5, R@10,
-median rank and mAP, by picture and by sentence.
+median rank and mAP, by picture and by sentence. A model that answers questions: the official VQA
+accuracy, overall and by type, beside who does not look at the picture: the most frequent answer,
+and the best guess by the question's words, both learned from the split of --training-split.
 
 MODEL is the name of a published model, a .keras file, a SavedModel folder, or several of the first
 two joined by `+`: an ensemble, whose word probabilities are averaged. DATA is a data source (see
@@ -21,6 +23,13 @@ def add_arguments(parser):
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--split", default="test", help="split to score (default: test)")
     parser.add_argument("--language", default="en", help="language of the captions: en or zh")
+    parser.add_argument("--keys", help="as for keras-vlm train --task vqa")
+    parser.add_argument(
+        "--training-split",
+        default="train",
+        help="split from which the baselines of answers learn (default: train)",
+    )
+    parser.add_argument("--reliability", metavar="PNG", help="draw confidence against accuracy")
     add_search_arguments(parser)
     parser.add_argument(
         "--folds",
@@ -39,9 +48,14 @@ def run(options):
     from keras_vlm.training.evaluate import evaluate
 
     model = open_model(options.model)
+    if options.reliability and not hasattr(model, "answer"):
+        raise ValueError("--reliability goes with a model that answers questions.")
+    data = load_data(options.data, language=options.language, keys=options.keys)
+    asks = hasattr(model, "answer") and options.training_split in data
     found = evaluate(
         model,
-        load_data(options.data, language=options.language)[options.split],
+        data[options.split],
+        training_examples=data[options.training_split] if asks else None,
         beam_size=options.beam_size,
         batch_size=options.batch_size,
         folds=options.folds,
@@ -49,8 +63,15 @@ def run(options):
     for name, score in found.scores.items():
         print(f"{name:26s} {score:.4f}")
     print(f"signature  {found.signature}")
+    for name, score in found.baselines.items():
+        print(f"{'without the picture, ' + name:40s} {score:.4f}")
     for name, value in found.diversity.items():
         print(f"{name:26s} {value:.4g}")
+    if options.reliability:
+        from keras_vlm.training.plots import plot_reliability
+
+        plot_reliability(found.calibration, options.reliability)
+        print(f"Written: {options.reliability}")
     if options.json:
         found.save(options.json)
         print(f"Written: {options.json}")

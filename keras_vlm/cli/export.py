@@ -1,7 +1,8 @@
 """Write one SavedModel that does the whole job, for TensorFlow Serving.
 
-A captioner turns picture bytes into captions; a retriever turns picture bytes, and sentences, into
-vectors of one space (signatures embed_image and embed_text).
+A captioner turns picture bytes into captions; a model that answers questions turns picture bytes
+and a question into an answer (signatures serving_default, top_k, ask_many); a retriever turns
+picture bytes, and sentences, into vectors of one space (signatures embed_image and embed_text).
 
 MODEL is the name of a published model or a .keras file, or several joined by `+`: an ensemble,
 whose word probabilities are averaged. TensorFlow Serving looks for NAME/VERSION, so let DIR end in
@@ -22,6 +23,9 @@ def add_arguments(parser):
         "--beam-size", type=int, default=3, help="width of a captioner's beam search (default: 3)"
     )
     parser.add_argument(
+        "--top-k", type=int, default=5, help="candidate answers to a question (default: 5)"
+    )
+    parser.add_argument(
         "--xla", action="store_true", help="add the signature beam_xla, which servers may refuse"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
@@ -31,18 +35,24 @@ def run(options):
     """Exports and says how to call it."""
     from keras_vlm.export.saved_model import export_saved_model
 
+    model = load_members(options.model)
     path = export_saved_model(
-        load_members(options.model),
+        model,
         options.folder,
         beam_size=options.beam_size,
+        top_k=options.top_k,
         xla=options.xla,
         overwrite=options.overwrite,
     )
+    asks = hasattr(model, "answer")
+    question = ', question=tf.constant(["is it red?"])' if asks else ""
+    field = ', "question": "is it red?"' if asks else ""
     print(f"""Written: {path}
 
 In Python, with TensorFlow alone:
   model = tf.saved_model.load("{path}")
-  model.signatures["serving_default"](image_bytes=tf.constant([open("photo.jpg", "rb").read()]))
+  photo = tf.constant([open("photo.jpg", "rb").read()])
+  model.signatures["serving_default"](image_bytes=photo{question})
 
 With TensorFlow Serving, over REST:
-  {{"instances": [{{"image_bytes": {{"b64": "..."}}}}]}}""")
+  {{"instances": [{{"image_bytes": {{"b64": "..."}}{field}}}]}}""")

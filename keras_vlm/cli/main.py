@@ -9,8 +9,9 @@ COMMANDS = {
     "quickstart": "train, score, export and look, on rendered data, in a few minutes",
     "train": "train a model on photos of your own, or resume a run",
     "caption": "write captions for pictures",
+    "ask": "ask questions about a picture",
     "evaluate": "score a model on a data split",
-    "export": "write one SavedModel: picture bytes in, caption or vector out",
+    "export": "write one SavedModel: picture bytes in; caption, answer or vector out",
     "models": "list the published models",
 }
 

@@ -3,7 +3,9 @@
 from keras_vlm.cli.arguments import print_json
 
 # The scores by which the models of each task are known.
-TOLD = ("BLEU-4", "CIDEr-D", "image_to_text_R@1", "text_to_image_R@1", "text_to_image_R@10")
+TOLD = (
+    "accuracy", "BLEU-4", "CIDEr-D", "image_to_text_R@1", "text_to_image_R@1", "text_to_image_R@10",
+)  # fmt: skip
 
 
 def add_arguments(parser):
@@ -25,6 +27,7 @@ def run(options):
         scores = ", ".join(f"{name} {score:.3g}" for name, score in told if score is not None)
         print(f"{model['name']:42s} {model['task']:12s} {model['size_mb']:5.1f}  {scores}")
     print(
-        "\nUse one: keras-vlm caption NAME photo.jpg, or "
+        "\nUse one: keras-vlm caption NAME photo.jpg, "
+        "keras-vlm ask NAME photo.jpg 'is it red?', or "
         "keras-vlm index DIR --model NAME --out INDEX"
     )

@@ -1,14 +1,16 @@
 r"""Train a model, or resume a run that was interrupted: type the same command again.
 
 --task captioning writes a sentence for a picture; --task retrieval finds pictures by a sentence,
-and sentences by a picture.
+and sentences by a picture; --task vqa answers questions about a picture.
 
 DATA is one of
   scenes                        rendered shapes, no files needed
-  folder:DIR                    pictures with captions.jsonl or captions.csv
+  folder:DIR                    pictures with captions.jsonl or captions.csv (questions.csv, ...)
   flickr8k:DIR                  the original files of Flickr8k
   coco:ANNOTATIONS.json:DIR     COCO captions
   tfds:coco_captions            TensorFlow Datasets
+  vqa_v2:QUESTIONS.json:ANNOTATIONS.json:DIR   the official files of VQA v2
+  easy_vqa                      easy-VQA, of its PyPI package
 
 OUT gets model.keras (the best epoch), scores.json, log.csv, curves.png and run.json.
 
@@ -19,6 +21,8 @@ example:
   keras-vlm train folder:my_photos --out runs/best --start runs/tuned/model.keras \
     --objective self_critical --augment flip --learning-rate 5e-5 --average 0.95
   keras-vlm train folder:my_photos --out runs/search --task retrieval --augment flip
+  keras-vlm train folder:scans --out runs/vqa --task vqa \
+    --keys file=all.json,folder=pictures,image=img_name,question=q,answer=a
 """
 
 import argparse
@@ -31,7 +35,14 @@ from keras_vlm.cli.arguments import print_json
 HELP = {
     "split": "split to train on",
     "validation_split": "split that chooses the best epoch; never trained on",
-    "language": "language of the captions: en or zh",
+    "language": "language of the captions or questions: en or zh",
+    "keys": "questions in a folder whose records have other keys, ours=theirs, apart by commas: "
+    "image, question, answer, answers, id, question_type, answer_type, split, language, questions "
+    "(a list within a record), records, and file and folder, the names of those within DIR",
+    "answers": "choose among the most frequent, write word by word, or auto: by the data",
+    "most_answers": "answers to choose from, at most",
+    "activation": "softmax: one answer is right; sigmoid: each may be",
+    "balance": "where some answers are rare: none, sampling (draw them as often) or loss (weights)",
     "start": "go on from this model of the task, a model.keras or a published name, with its words "
     "and layers (the backbone is frozen again without --trainable-from): to fine-tune, for a "
     "self-critical stage, or for photos of your own; words that it does not know stay unknown",
@@ -40,8 +51,9 @@ HELP = {
     "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ..., "
     "or a model of this package, whose encoder is taken over",
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
-    "text": "text layers: lstm or transformer; for retrieval also gru or bag",
-    "fusion": "how words look at the picture: attention, additive, dot_product, concat",
+    "text": "text layers: lstm or transformer; for retrieval and vqa also gru or bag",
+    "fusion": "how words look at the picture: attention, additive, dot_product, concat; for vqa "
+    "also stacked_attention, hadamard, co_attention",
     "hidden_dim": "width of the text layers",
     "dim": "width of the common space",
     "loss": "contrastive (CLIP), sigmoid (SigLIP) or triplet (VSE++)",
@@ -55,10 +67,10 @@ HELP = {
     "augment": "flip (also with a feature cache), light, standard",
     "cache": "folder of the feature cache; 'auto' is OUT/features where one is possible",
     "minimum_count": "words seen fewer times are unknown",
-    "max_length": "positions of a caption, start and end included",
+    "max_length": "positions of a caption or question, start and end included",
     "epochs": "passes over the training split",
     "batch_size": "pictures a step",
-    "captions_per_image": "captions of each picture a step",
+    "captions_per_image": "captions, or questions, of each picture a step",
     "optimizer": "adamw, adam or sgd",
     "learning_rate": "peak; warms up over 5 %% of the steps, then falls as a cosine",
     "weight_decay": "of adamw",
@@ -76,6 +88,9 @@ NEXT = {
   keras-vlm export {model} {out}/served/1""",
     "retrieval": """  keras-vlm index DIR --model {model} --out {out}/index
   keras-vlm evaluate {model} {data} --split test
+  keras-vlm export {model} {out}/served/1""",
+    "vqa": """  keras-vlm ask {model} photo.jpg "what is there?"
+  keras-vlm evaluate {model} {data} --split test{keys}
   keras-vlm export {model} {out}/served/1""",
 }
 
@@ -131,17 +146,20 @@ def run(options):
         print(f"{name:26s} {score:.4f}")
     print(f"signature  {summary['signature']}")
     print(f"\nWritten: {model}, {out / 'curves.png'}, {out / 'log.csv'}\nNext:")
-    print(NEXT[options.task].format(model=model, data=chosen.data, out=out))
+    keys = f" --keys {chosen.keys}" if getattr(chosen, "keys", None) else ""
+    print(NEXT[options.task].format(model=model, data=chosen.data, out=out, keys=keys))
 
 
 def _tasks():
     """Returns for each task the options of its run and the function that trains."""
     from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
     from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
+    from keras_vlm.training.vqa_run import VQARun, train_vqa
 
     return {
         "captioning": (CaptioningRun, train_captioner),
         "retrieval": (RetrievalRun, train_retriever),
+        "vqa": (VQARun, train_vqa),
     }
 
 

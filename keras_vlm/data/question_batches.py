@@ -175,29 +175,25 @@ def question_batches(
     first, counts = tf.constant(texts.first), tf.constant(texts.counts)
     arrays = {"token_ids": texts.tokens, **texts.answers}
     tensors = {key: tf.constant(array) for key, array in arrays.items()}
-    logs = tf.math.log(tf.constant(texts.weights)) if weighted else None
+    logs = picture_logs = None
     if weighted:
+        logs = tf.math.log(tf.constant(texts.weights))
         picture_logs = tf.math.log(texts.picture_weights()[pictures.places])[None]
-
-    def choose(place, pair):
-        """Returns Q places of questions; -1 where there is none."""
-        rows = tf.range(counts[place]) + first[place]
-        if epoch_seed is not None:
-            noise = tf.random.stateless_uniform(tf.shape(rows), pair, 1e-9, 1.0)
-            keys = -tf.math.log(-tf.math.log(noise))
-            if weighted:
-                keys += tf.gather(logs, rows)
-            rows = tf.gather(rows, tf.argsort(keys, direction="DESCENDING"))
-        rows = rows[:questions_per_image]
-        missing = questions_per_image - tf.shape(rows)[0]
-        return tf.ensure_shape(tf.pad(rows, [[0, missing]], constant_values=-1), (questions_per_image,))
 
     def read(number, place, seed):
         pair = tf.stack([seed, place])
-        # A picture that is drawn twice an epoch has other questions each time.
-        drawn = tf.stack([seed, tf.stack([number, place])[0 if weighted else 1]])
         picture, readable, mirrored = pictures.read(place, pair)
-        rows = choose(place, drawn)
+        rows = tf.range(counts[place]) + first[place]
+        if epoch_seed is not None:
+            # A picture that is drawn twice an epoch has other questions each time.
+            drawn = tf.stack([seed, number]) if weighted else pair
+            weights = tf.zeros(tf.shape(rows)) if logs is None else tf.gather(logs, rows)
+            rows = tf.gather(rows, _order(weights, drawn))
+        rows = rows[:questions_per_image]
+        missing = questions_per_image - tf.shape(rows)[0]
+        rows = tf.ensure_shape(
+            tf.pad(rows, [[0, missing]], constant_values=-1), (questions_per_image,)
+        )
         real = (rows >= 0) & readable
         chosen = {
             key: tf.gather(tensor[:, tf.cast(mirrored, tf.int32)], tf.maximum(rows, 0))
@@ -226,6 +222,12 @@ def question_batches(
 
     dataset = batch_epochs(epoch, len(pictures.places), batch_size, epoch_seed)
     return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
+
+
+def _order(logs, pair):
+    """Returns a random order of places [c], those of great weight sooner: Gumbel keys."""
+    noise = tf.random.stateless_uniform(tf.shape(logs), pair, 1e-9, 1.0)
+    return tf.argsort(logs - tf.math.log(-tf.math.log(noise)), direction="DESCENDING")
 
 
 def _mirror(answers, language):

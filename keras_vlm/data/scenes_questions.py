@@ -59,7 +59,9 @@ TYPES = {
     "beside": "relation",
     "over": "relation",
 }
-ANSWERS = {"zh": {"yes": "是", "no": "否", "left": "左", "right": "右", "above": "上", "below": "下"}}
+ANSWERS = {
+    "zh": {"yes": "是", "no": "否", "left": "左", "right": "右", "above": "上", "below": "下"},
+}
 # Answers to the counting questions that occur often enough to be kept even.
 COUNTED = {"count": (1, 2, 3), "count_colour": (0, 1, 2), "count_shape": (0, 1, 2)}
 # So that the questions differ from what the scene's own seed draws.
@@ -112,11 +114,11 @@ def _draw(scene):
     objects = scene.objects
     asked = _existence(objects, uniform, pick)
     asked.append(("count", {}, len(objects)))
-    for form, part, table in (("count_colour", "colour", COLOURS), ("count_shape", "shape", SHAPES)):
+    for part, table in (("colour", COLOURS), ("shape", SHAPES)):
         # All of them: most are dropped, for nothing is there most often.
         for value in table:
             number = sum(getattr(one, part) == value for one in objects)
-            asked.append((form, {part: value}, number))
+            asked.append((f"count_{part}", {part: value}, number))
     shapes = [one.shape for one in objects]
     single = [one for one in objects if shapes.count(one.shape) == 1]
     if single:
@@ -210,7 +212,7 @@ def _question(form, what, answer, language, question_id):
         for key, value in what.items()
     }
     if form == "count_shape":
-        named["plural"] = f"{named['shape']}es" if named["shape"] == "cross" else f"{named['shape']}s"
+        named["plural"] = named["shape"] + ("es" if named["shape"] == "cross" else "s")
     text = QUESTIONS[language][form].format(**named)
     answer = answers.get(answer, str(answer))
     answer_type = {"existence": "yes/no", "comparison": "yes/no", "count": "number"}

@@ -1,7 +1,7 @@
 """What a SavedModel answers: one function a signature, TensorFlow ops only.
 
 Refuses to know files. Dimension letters: B batch, H height, W width, n texts a picture, T text
-positions, E width of a retriever's space.
+positions, E width of a retriever's space, Q questions a picture, k candidates.
 """
 
 import tensorflow as tf
@@ -11,6 +11,8 @@ from keras_vlm.tasks.generation import generate
 from keras_vlm.vision.image import decode_batch
 
 IMAGE_BYTES = (tf.TensorSpec([None], tf.string, name="image_bytes"),)
+QUESTION = (*IMAGE_BYTES, tf.TensorSpec([None], tf.string, name="question"))
+QUESTIONS = (*IMAGE_BYTES, tf.TensorSpec([None, None], tf.string, name="questions"))
 TEXT = (tf.TensorSpec([None], tf.string, name="text"),)
 
 
@@ -59,6 +61,53 @@ def retriever_endpoints(model):
         "serving_default": (embed_image, IMAGE_BYTES),
         "embed_image": (embed_image, IMAGE_BYTES),
         "embed_text": (embed_text, TEXT),
+    }
+
+
+def vqa_endpoints(model, top_k):
+    """Returns the signatures of a model that answers questions: name -> (function, signature).
+
+    Args:
+        model: a ``VQAModel``.
+        top_k: candidates of the signatures ``top_k`` and ``ask_many``.
+
+    Returns:
+        A dict.
+    """
+
+    def ask_many(image_bytes, questions):
+        images, valid, count = _decode(model, image_bytes)
+        missing = tf.shape(images)[0] - count
+        questions = tf.pad(questions, [[0, missing], [0, 0]], constant_values="")
+        features = model.encoder(images, training=False)
+        found = model.answer_features(features, questions, top_k)
+        found = {name: value[:count] for name, value in found.items()}
+        readable = valid[:, None, None]
+        return {
+            "answers": tf.where(readable, found["answers"], ""),
+            "scores": tf.where(readable, found["scores"], 0.0),
+            "known": found["known"],
+            "unknown_words": found["unknown"],
+            "readable": valid,
+        }
+
+    def candidates(image_bytes, question):
+        found = ask_many(image_bytes, question[:, None])
+        readable = found.pop("readable")
+        return {**{name: value[:, 0] for name, value in found.items()}, "readable": readable}
+
+    def answer(image_bytes, question):
+        found = candidates(image_bytes, question)
+        return {
+            "answer": found["answers"][:, 0],
+            "score": found["scores"][:, 0],
+            "known": found["known"],
+        }
+
+    return {
+        "serving_default": (answer, QUESTION),
+        "top_k": (candidates, QUESTION),
+        "ask_many": (ask_many, QUESTIONS),
     }
 
 

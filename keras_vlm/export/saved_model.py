@@ -1,7 +1,7 @@
-"""Writing the SavedModel: picture bytes in, caption or vector out.
+"""Writing the SavedModel: picture bytes in; caption, answer or vector out.
 
 Refuses to know how the model was trained. Dimension letters: B batch, n texts a picture, E width of
-a retriever's space.
+a retriever's space, Q questions a picture, k candidates.
 """
 
 import json
@@ -12,13 +12,14 @@ import keras
 
 from keras_vlm.core.checks import check_number
 from keras_vlm.core.files import check_output_folder, replace_folder
-from keras_vlm.export.endpoints import captioner_endpoints, retriever_endpoints
+from keras_vlm.export.endpoints import captioner_endpoints, retriever_endpoints, vqa_endpoints
 from keras_vlm.tasks.retrieval import Retriever
+from keras_vlm.tasks.vqa_models import VQAModel
 
 ABOUT = "keras_vlm.json"
 
 
-def export_saved_model(model, path, *, beam_size=3, xla=False, overwrite=False):
+def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrite=False):
     """Writes a SavedModel that does a model's whole job, from encoded pictures and raw text.
 
     ``image_bytes`` [B] string are JPEG, PNG, GIF, BMP or WebP, of any sizes, mixed. Signatures of a
@@ -35,13 +36,23 @@ def export_saved_model(model, path, *, beam_size=3, xla=False, overwrite=False):
     - ``serving_default`` and ``embed_image``, from ``image_bytes``;
     - ``embed_text``, from ``text`` [B] string.
 
-    A picture that cannot be read has the caption ``""`` and the score -inf, or a vector of zeros;
-    the rest of its batch is answered.
+    and of a ``VQAModel``, which take ``question`` [B] string beside ``image_bytes``:
+
+    - ``serving_default``: ``answer`` [B] string, ``score`` [B] float32, its probability, and
+      ``known`` [B] float32, the share of the question's words that the model has learned;
+    - ``top_k``: ``answers`` [B,k], ``scores`` [B,k], ``known``, ``unknown_words`` [B] string and
+      ``readable`` [B] bool;
+    - ``ask_many``: the same for ``questions`` [B,Q], each picture encoded once; a row with fewer
+      is filled up with ``""``.
+
+    A picture that cannot be read has the caption ``""`` and the score -inf, a vector of zeros, or
+    the answer ``""`` and the score 0, as an empty question has; the rest of its batch is answered.
 
     Args:
-        model: a ``Captioner``, a ``CaptionerEnsemble`` or a ``Retriever``.
+        model: a ``Captioner``, a ``CaptionerEnsemble``, a ``Retriever`` or a ``VQAModel``.
         path: the folder to write; TensorFlow Serving expects ``NAME/VERSION``, VERSION a number.
         beam_size: width of a captioner's beam search.
+        top_k: candidates of a ``VQAModel``'s signatures; a vocabulary of fewer gives all.
         xla: whether to add a captioner's ``beam_xla``.
         overwrite: whether a folder that is there already is replaced.
 
@@ -50,13 +61,14 @@ def export_saved_model(model, path, *, beam_size=3, xla=False, overwrite=False):
 
     Raises:
         FileExistsError: the folder exists, is not empty, and ``overwrite`` is False.
-        ValueError: ``beam_size`` is out of range.
+        ValueError: ``beam_size`` or ``top_k`` is out of range.
 
     Example:
         ``export_saved_model(captioner, "served/captioner/1")``, and then, without this package,
         ``tf.saved_model.load(path).signatures["serving_default"](image_bytes=tf.constant([jpeg]))``.
     """
     check_number("export_saved_model", "beam_size", beam_size, minimum=1, integer=True)
+    check_number("export_saved_model", "top_k", top_k, minimum=1, integer=True)
     check_output_folder(path, overwrite=overwrite)
     about = {
         "image_size": list(model.image_size),
@@ -67,6 +79,9 @@ def export_saved_model(model, path, *, beam_size=3, xla=False, overwrite=False):
     if isinstance(model, Retriever):
         endpoints = retriever_endpoints(model)
         about |= {"task": "retrieval", "dim": model.image_tower.dim}
+    elif isinstance(model, VQAModel):
+        endpoints = vqa_endpoints(model, top_k)
+        about |= {"task": "vqa", "top_k": top_k}
     else:
         endpoints = captioner_endpoints(model, beam_size, xla)
         about |= {"task": "captioning", "beam_size": beam_size}

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_vlm.data.image_inputs import read_encoded
 from keras_vlm.decoding import BeamSearch
 from keras_vlm.export.saved_model import ABOUT
+from keras_vlm.tasks.asking import AnswerMixin
 
 
 def open_saved_model(path):
@@ -23,7 +24,7 @@ def open_saved_model(path):
         path: its folder, or the folder of its versions, of which the last is taken.
 
     Returns:
-        A ``ServedCaptioner`` or a ``ServedRetriever``.
+        A ``ServedCaptioner``, a ``ServedRetriever`` or a ``ServedVQAModel``.
 
     Raises:
         FileNotFoundError: the folder holds no SavedModel.
@@ -31,7 +32,8 @@ def open_saved_model(path):
     """
     note = find_version(path) / "assets.extra" / ABOUT
     task = json.loads(note.read_text(encoding="utf-8"))["task"] if note.exists() else None
-    return ServedRetriever(path) if task == "retrieval" else ServedCaptioner(path)
+    kinds = {"retrieval": ServedRetriever, "vqa": ServedVQAModel}
+    return kinds.get(task, ServedCaptioner)(path)
 
 
 def find_version(path):
@@ -167,6 +169,38 @@ class ServedRetriever:
             for start in range(0, len(texts), batch_size)
         ]
         return np.concatenate(found) if found else np.zeros((0, self.about["dim"]), np.float32)
+
+
+class ServedVQAModel(AnswerMixin):
+    """A SavedModel of ``export_saved_model``, with the ``answer`` method of a ``VQAModel``.
+
+    At most as many candidates are given as were exported (``top_k``).
+
+    Args:
+        path: the SavedModel's folder.
+
+    Raises:
+        FileNotFoundError: the folder holds no SavedModel.
+        ValueError: the SavedModel is not one of ours.
+    """
+
+    def __init__(self, path):
+        self._loaded, self.about = _load(path, {"top_k", "ask_many"})
+
+    def _read_pictures(self, images, batch_size):
+        return ((encoded,) for encoded in read_encoded(images, batch_size=batch_size))
+
+    def _answer_batch(self, batch, questions, top_k):
+        if top_k > self.about["top_k"]:
+            raise ValueError(
+                f"a SavedModel gives the candidates it was exported with: top_k must be at most "
+                f"{self.about['top_k']}, got {top_k}. Export it again with another top_k."
+            )
+        call = self._loaded.signatures["ask_many"]
+        found = call(image_bytes=batch[0], questions=questions)
+        names = ("answers", "scores", "known", "unknown_words", "readable")
+        texts, scores, *others = (found[name].numpy() for name in names)
+        return texts[..., :top_k], scores[..., :top_k], *others
 
 
 def _load(path, wanted):

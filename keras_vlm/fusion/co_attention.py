@@ -14,7 +14,7 @@ from keras_vlm.fusion.question import QuestionFusion
 
 @keras.saving.register_keras_serializable("keras_vlm")
 class CoAttention(QuestionFusion):
-    """Layers of self-attention over words, then layers of self- and guided attention over the picture.
+    """Layers of self-attention over words, then of self- and guided attention over the picture.
 
     The last words guide every picture layer (the paper's encoder-decoder form). Both sides are then
     pooled by attention and added. The picture's first self-attention does not depend on the

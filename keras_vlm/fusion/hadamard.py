@@ -13,7 +13,7 @@ from keras_vlm.fusion.pooling import NEVER
 
 @keras.saving.register_keras_serializable("keras_vlm")
 class HadamardFusion(Fusion):
-    """Products ``tanh(U query) * tanh(V picture)``, first to choose where to look, then what to say.
+    """Products ``tanh(U query) * tanh(V picture)``: to choose where to look, then what to say.
 
     A bilinear form between two wide vectors has too many weights; a product of two projections of
     rank R is one of low rank. The weights returned are the mean over glimpses.

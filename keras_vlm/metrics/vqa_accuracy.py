@@ -1,4 +1,4 @@
-"""VQA accuracy: what share of the annotators an answer agrees with, as the official evaluation has it.
+"""VQA accuracy: how many annotators an answer agrees with, as the official evaluation has it.
 
 Refuses to know models and pictures. Dimension letters: n questions, A annotators of a question.
 """

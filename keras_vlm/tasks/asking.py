@@ -68,8 +68,7 @@ class AnswerMixin:
         Raises:
             FileNotFoundError: a path does not exist.
             TypeError: ``images`` or ``questions`` are none of the above.
-            ValueError: there are as many lists of questions as pictures no more, or ``top_k`` is
-                out of range.
+            ValueError: ``questions`` has not one entry a picture, or ``top_k`` is out of range.
         """
         check_number("answer", "top_k", top_k, minimum=1, integer=True)
         single = is_single(images)
@@ -109,12 +108,11 @@ def _arrange(images, questions, single):
     if single:
         questions = [questions]
     if isinstance(questions, str):
-        return lambda place: [questions]
+        return lambda _: [questions]
     rows = [[each] if isinstance(each, str) else list(each) for each in questions]
-    for row in rows:
-        for text in row:
-            if not isinstance(text, str):
-                raise TypeError(f"answer: a question must be a string, got {text!r}.")
+    wrong = [text for row in rows for text in row if not isinstance(text, str)]
+    if wrong:
+        raise TypeError(f"answer: a question must be a string, got {wrong[0]!r}.")
     known = 1 if single else getattr(images, "__len__", lambda: None)()
     if known is not None and known != len(rows):
         raise ValueError(

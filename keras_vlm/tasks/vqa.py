@@ -11,11 +11,11 @@ import keras
 from keras_vlm.core.checks import check_choice, check_number, resolve
 from keras_vlm.data.questions import flatten
 from keras_vlm.fusion import QUESTION_FUSIONS, QuestionFusion
+from keras_vlm.fusion.multi_head import MultiHeadFusion
 from keras_vlm.losses import ANSWER_LOSSES, MaskedCrossEntropy
 from keras_vlm.tasks.base import PRECISIONS, resolve_optimizer
 from keras_vlm.tasks.question_reader import AnswerWriter, QuestionReader
 from keras_vlm.tasks.vqa_models import ChoosingVQAModel, WritingVQAModel
-from keras_vlm.fusion.multi_head import MultiHeadFusion
 from keras_vlm.text import TEXT_ENCODERS, LSTMDecoder, Tokenizer
 from keras_vlm.text.answers import AnswerVocabulary, normalize_answer
 from keras_vlm.text.encoders import TextEncoder

@@ -16,10 +16,10 @@ from keras_vlm.data.question_batches import (
     QuestionTexts,
     question_batches,
 )
-from keras_vlm.decoding import BeamSearch
+from keras_vlm.decoding import BeamSearch, MinimumLength
 from keras_vlm.tasks.asking import AnswerMixin
 from keras_vlm.tasks.base import PictureTextModel
-from keras_vlm.tasks.question_reader import AnswerChooser, AnswerWriter
+from keras_vlm.tasks.question_reader import AnswerChooser
 from keras_vlm.text.answers import inverse_frequency, most_frequent, normalize_answer
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.text.tokenizer import PAD_ID
@@ -48,7 +48,8 @@ class VQAModel(AnswerMixin, PictureTextModel):
         self.reader = reader
         self.tokenizer = tokenizer
         self._encode = tf.function(
-            lambda images: encoder(images, training=False), reduce_retracing=True
+            lambda images: encoder(images, training=False),
+            input_signature=[tf.TensorSpec(encoder.input_shape, tf.float32)],
         )
         self._find = {}
 
@@ -158,7 +159,10 @@ class VQAModel(AnswerMixin, PictureTextModel):
         if top_k not in self._find:
             self._find[top_k] = tf.function(
                 lambda features, questions: self.answer_features(features, questions, top_k),
-                reduce_retracing=True,
+                input_signature=[
+                    tf.TensorSpec(self.encoder.output_shape, self.encoder.output.dtype),
+                    tf.TensorSpec([None, None], tf.string),
+                ],
             )
         found = self._find[top_k](self._encode(images), questions)
         names = ("answers", "scores", "known", "unknown")
@@ -290,7 +294,9 @@ class WritingVQAModel(VQAModel):
         """Returns the k best answers of a beam search."""
         joint, _, words, memory = self.reader(image_features, token_ids, training=False)
         tokens = self.writer.join(joint, words, memory, token_ids)
-        strategy = BeamSearch(max(top_k, LEAST_BEAM), num_return=top_k)
+        strategy = BeamSearch(
+            max(top_k, LEAST_BEAM), num_return=top_k, constraints=(MinimumLength(1),)
+        )
         found = self.writer.write(tokens, self.answers, strategy)
         shape = tf.concat([tf.shape(token_ids)[:2], [top_k]], axis=0)
         texts = self.answers.detokenize(found.token_ids)

@@ -76,6 +76,11 @@ class QuestionOnly:
         return [tuple(text.decode("utf-8").split()) for text in clean_words(texts).numpy()]
 
 
+def _features(words):
+    """Returns words and pairs of neighbours."""
+    return [*words, *zip(words, words[1:], strict=False)]
+
+
 def blind_scores(training, examples):
     """Scores two baselines that do not look.
 

@@ -2,7 +2,8 @@
 
 The contract: a source is a function ``open_x(argument, language) -> Splits``. ``argument`` is what
 follows the first colon of the name. Each split is an ``Examples``: sized, with ``image_ids`` and
-``captions`` or ``questions`` at hand, and a ``dataset()`` whose elements have the keys of ``data.schema``. What
+``captions`` or ``questions`` at hand, and a ``dataset()`` whose elements have the keys of
+``data.schema``. What
 cannot be used is skipped, counted and reported once; a field that the data lack is absent. Text is
 raw: it is cleaned and tokenized later. A new source is a file and a row of ``SOURCES``.
 """

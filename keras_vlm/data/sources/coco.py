@@ -107,7 +107,9 @@ def split_files(annotations, purpose="coco: the annotations"):
     matches = [(pattern.fullmatch(file.name), file) for file in sorted(folder.iterdir())]
     files = {match["split"]: file for match, file in matches if match}
     if not files:
-        raise FileNotFoundError(f"{purpose}: no annotation file fits {annotations}. Check the path.")
+        raise FileNotFoundError(
+            f"{purpose}: no annotation file fits {annotations}. Check the path."
+        )
     return files
 
 

@@ -8,9 +8,10 @@ The source is ``folder:DIR``. DIR holds one of
 - ``captions.txt``: a line is ``a.jpg``, a tab and a caption (``a.jpg#0`` too), or as in the CSV
 
 or of ``questions.jsonl``, ``.csv``, ``.tsv`` or ``.json`` (see ``folder_questions.py``, and there
-for data with other key names), with the pictures beside it or in ``images/``. A picture may have several lines. Records may also
-have ``split`` (then all do) and ``language`` (others are left out). Or DIR holds sub-folders such
-as ``train`` and ``val``, each with a file of captions: each is a split.
+for data with other key names), with the pictures beside it or in ``images/``. A picture may have
+several lines. Records may also have ``split`` (then all do) and ``language`` (others are left out).
+Or DIR holds sub-folders such as ``train`` and ``val``, each with a file of captions: each is a
+split.
 
 Without any split, a picture's name decides: 90 % are ``train``, 5 % ``val`` and 5 % ``test`` by the
 digest of the name, so that a picture stays where it is when others are added. Where that would

@@ -89,7 +89,11 @@ def read_questions(path, keys):
 
 
 def _records(path, keys):
-    """Yields ``(where, dict)``."""
+    """Yields ``(where, dict)``.
+
+    Raises:
+        DataError: the file has no list of objects.
+    """
     if path.suffix == ".jsonl":
         found = read_json_lines(path)
     elif path.suffix in {".csv", ".tsv"}:
@@ -117,7 +121,11 @@ def _records(path, keys):
 
 
 def _fields(record, where, keys, number):
-    """Returns ``(where, image, question, split, language)`` of a record."""
+    """Returns ``(where, image, question, split, language)`` of a record.
+
+    Raises:
+        DataError: a key is missing, or a text is empty.
+    """
     image = _text(_need(record, "image", where, keys), where, keys["image"])
     text = _text(_need(record, "question", where, keys), where, keys["question"])
     given = _find(record, keys["answers"])
