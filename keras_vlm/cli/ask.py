@@ -1,8 +1,8 @@
 """Ask questions about a picture; it is encoded once, however many there are.
 
 MODEL is the name of a published model (`keras-vlm models` lists them), a .keras file or a
-SavedModel folder. Each line is a question and its answer with its probability; words that the model has never
-learned, and questions mostly of such words, are named on standard error.
+SavedModel folder. Each line is a question and its answer with its probability; words that the model
+has never learned, and questions mostly of such words, are named on standard error.
 
 example:
   keras-vlm ask runs/vqa/model.keras photo.jpg "what colour is the ball?" "is there a dog?"

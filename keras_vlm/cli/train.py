@@ -54,6 +54,7 @@ HELP = {
     "text": "text layers: lstm or transformer; for retrieval and vqa also gru or bag",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for vqa "
     "also stacked_attention, hadamard, co_attention",
+    "fusion_layers": "layers of co_attention",
     "hidden_dim": "width of the text layers",
     "dim": "width of the common space",
     "loss": "contrastive (CLIP), sigmoid (SigLIP) or triplet (VSE++)",

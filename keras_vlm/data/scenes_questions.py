@@ -2,9 +2,9 @@
 
 Five types: existence, count, colour, comparison, relation. Each is drawn so that, whatever the
 words of a question are, all of its possible answers are equally likely: who does not look at the
-picture stays at chance. Two means: a question about single objects draws what it asks by a fair
-coin from what is there and what is not (shapes and colours are even in scenes); counts are dropped
-until each answer to the same question occurs equally often. The same questions stand in the same
+picture stays at chance. Two means: a yes or no, or a relation, is drawn by a fair coin before what is
+asked (shapes and colours are even in scenes); questions of counts and colours are dropped until each
+answer to the same question occurs equally often in a split. Few scenes leave none of them. The same questions stand in the same
 places in every language. Refuses to know pixels.
 """
 
@@ -62,8 +62,13 @@ TYPES = {
 ANSWERS = {
     "zh": {"yes": "是", "no": "否", "left": "左", "right": "右", "above": "上", "below": "下"},
 }
-# Answers to the counting questions that occur often enough to be kept even.
-COUNTED = {"count": (1, 2, 3), "count_colour": (0, 1, 2), "count_shape": (0, 1, 2)}
+# Answers that are kept even; those that occur too rarely for it are left out.
+EVEN = {
+    "count": (1, 2, 3),
+    "count_colour": (0, 1, 2),
+    "count_shape": (0, 1, 2),
+    "colour": tuple(COLOURS),
+}
 # So that the questions differ from what the scene's own seed draws.
 SALT = 7919
 
@@ -84,13 +89,13 @@ def ask_scenes(scenes, language="en", *, name="scene"):
 
     Example:
         >>> from keras_vlm.data.scenes import draw_scenes
-        >>> [question] = [q for q in ask_scenes(draw_scenes(1))[0] if q.question_type == "colour"]
+        >>> question = ask_scenes(draw_scenes(1))[0][0]
         >>> question.text, question.answer
-        ('what colour is the triangle ?', 'purple')
+        ('is there a red shape ?', 'yes')
     """
     check_choice("ask_scenes", "language", language, QUESTIONS)
     drawn = [_draw(scene) for scene in scenes]
-    kept = _even_counts(drawn)
+    kept = _even_answers(drawn)
     found = []
     for number, asked in enumerate(drawn):
         chosen = [each for place, each in enumerate(asked) if (number, place) in kept]
@@ -184,18 +189,18 @@ def _pairs(objects, uniform, pick):
     return asked
 
 
-def _even_counts(drawn):
-    """Returns the places (scene, question) that are kept: of each count equally many."""
+def _even_answers(drawn):
+    """Returns the places (scene, question) that are kept: of each answer equally many."""
     kept, groups = set(), {}
     for number, asked in enumerate(drawn):
         for place, (form, what, answer) in enumerate(asked):
-            if form not in COUNTED:
+            if form not in EVEN:
                 kept.add((number, place))
-            elif answer in COUNTED[form]:
+            elif answer in EVEN[form]:
                 key = (form, *what.values())
                 groups.setdefault(key, {}).setdefault(answer, []).append((number, place))
     for (form, *_), by_answer in groups.items():
-        least = min(len(by_answer.get(answer, ())) for answer in COUNTED[form])
+        least = min(len(by_answer.get(answer, ())) for answer in EVEN[form])
         for places in by_answer.values():
             # Spread over the whole list, not its beginning.
             kept.update(places[len(places) * (2 * i + 1) // (2 * least)] for i in range(least))

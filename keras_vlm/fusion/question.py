@@ -82,6 +82,9 @@ class PooledQuestion(QuestionFusion):
         fusion: a ``Fusion``; the Q questions of a picture are its Q queries.
         **kwargs: as for ``QuestionFusion``.
 
+    Raises:
+        TypeError: ``fusion`` is no ``Fusion``.
+
     Source:
         Antol et al. 2015, https://arxiv.org/abs/1505.00468, for the classical model.
     """

@@ -31,6 +31,7 @@ class VQARun(TrainingRun):
         text: ``"gru"``, ``"lstm"``, ``"transformer"`` or ``"bag"``.
         fusion: ``"concat"``, ``"attention"``, ``"stacked_attention"``, ``"co_attention"``,
             ``"hadamard"``, ...
+        fusion_layers: layers of ``"co_attention"``, or None for the usual ones.
         hidden_dim: width of text layers and fusion.
         answers: ``"choose"`` among the most frequent ones, ``"write"`` them word by word, or
             ``"auto"``, which looks at the data and says so.
@@ -45,7 +46,7 @@ class VQARun(TrainingRun):
     """
 
     OF_THE_MODEL: ClassVar = (
-        *TrainingRun.OF_THE_MODEL, "text", "fusion", "hidden_dim", "answers", "most_answers",
+        *TrainingRun.OF_THE_MODEL, "text", "fusion", "fusion_layers", "hidden_dim", "answers", "most_answers",
         "activation", "dropout",
     )  # fmt: skip
     TABLES: ClassVar = {
@@ -62,6 +63,7 @@ class VQARun(TrainingRun):
     keys: str | None = None
     text: str = "gru"
     fusion: str = "co_attention"
+    fusion_layers: int | None = None
     hidden_dim: int = 256
     answers: str = "auto"
     most_answers: int = 3000
@@ -77,6 +79,11 @@ class VQARun(TrainingRun):
         """
         super().__post_init__()
         check_number("VQARun", "most_answers", self.most_answers, minimum=2, integer=True)
+        if self.fusion_layers is not None and self.fusion != "co_attention":
+            raise ValueError(
+                "VQARun: fusion_layers must be None with another fusion than 'co_attention', got "
+                f"{self.fusion_layers!r} with {self.fusion!r}."
+            )
         if self.answers == "write" and self.balance == "loss":
             raise ValueError(
                 "VQARun: balance must be 'none' or 'sampling' where answers are written, got "
@@ -142,6 +149,7 @@ def _build(run, training, found, optimizer):
         model.decoder.set_weights(found.decoder.get_weights())
         return model
     policy = keras.DTypePolicy(run.precision)
+    layers = {} if run.fusion_layers is None else {"num_layers": run.fusion_layers}
     return build_vqa(
         make_backbone(run, policy),
         tokenizer=fit_question_tokenizer(
@@ -157,7 +165,7 @@ def _build(run, training, found, optimizer):
         text=TEXT_ENCODERS[run.text](
             hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=policy
         ),
-        fusion=QUESTION_FUSIONS[run.fusion](dtype=policy),
+        fusion=QUESTION_FUSIONS[run.fusion](dtype=policy, **layers),
         optimizer=optimizer,
         precision=run.precision,
     )

@@ -9,8 +9,12 @@ from keras_vlm.fusion import (
     AdditiveFusion,
     ConcatFusion,
     DotProductFusion,
+    HadamardFusion,
     MultiHeadFusion,
+    StackedAttention,
 )
+
+ALL = {**FUSIONS, "stacked_attention": StackedAttention, "hadamard": HadamardFusion}
 
 B, T, N, C, D = 2, 3, 5, 7, 12
 
@@ -41,9 +45,9 @@ def apply(layer, value):
     return value @ kernel + (bias[0] if bias else 0)
 
 
-@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("name", ALL)
 def test_contract(name):
-    fusion = build(FUSIONS[name]())
+    fusion = build(ALL[name]())
     query, memory, mask = inputs()
     context, weights = fusion(query, memory, mask)
     assert context.shape == (B, T, C)
@@ -115,6 +119,48 @@ def test_concat_is_a_dense_layer_over_word_and_mean_picture():
     np.testing.assert_allclose(
         fusion(query, memory, mask)[0], np.maximum(joined @ kernel + bias, 0), atol=1e-5
     )
+
+
+def test_stacked_attention_is_yang():
+    """Two looks, the second asked by the question and what the first one saw."""
+    fusion = build(StackedAttention())
+    query, memory, mask = inputs()
+    asked = apply(fusion.query_dense, query)
+    for i in range(2):
+        keys = apply(fusion.key_denses[i], memory)
+        hidden = np.tanh(apply(fusion.ask_denses[i], asked)[:, :, None] + keys[:, None])
+        weights = softmax(apply(fusion.score_denses[i], hidden)[..., 0], mask)
+        asked = asked + weights @ memory
+    context, found = fusion(query, memory, mask)
+    np.testing.assert_allclose(found, weights, atol=1e-5)
+    np.testing.assert_allclose(context, asked, atol=1e-4)
+
+
+def test_hadamard_is_kim():
+    """One (batch, query, glimpse) at a time."""
+    fusion = build(HadamardFusion(rank=11, num_glimpses=3))
+    query, memory, mask = inputs()
+    context, weights = fusion(query, memory, mask)
+    for b in range(B):
+        keys = np.tanh(apply(fusion.key_dense, memory[b]))
+        for t in range(T):
+            product = np.tanh(apply(fusion.ask_dense, query[b, t])) * keys
+            scores = apply(fusion.score_dense, product)
+            each = [softmax(scores[None, None, :, g], mask[b : b + 1])[0, 0] for g in range(3)]
+            seen = np.concatenate([one @ memory[b] for one in each])
+            asked = np.tanh(apply(fusion.query_dense, query[b, t]))
+            expected = apply(fusion.output_dense, asked * np.tanh(apply(fusion.seen_dense, seen)))
+            np.testing.assert_allclose(weights[b, t], np.mean(each, axis=0), atol=1e-5)
+            np.testing.assert_allclose(context[b, t], expected, atol=1e-5)
+
+
+def test_bad_options_of_the_ways_for_questions():
+    with pytest.raises(ValueError, match="num_looks must be a whole number >= 1, got 0"):
+        StackedAttention(0)
+    with pytest.raises(ValueError, match="num_glimpses must be a whole number >= 1, got 0"):
+        HadamardFusion(num_glimpses=0)
+    with pytest.raises(ValueError, match="rank must be a whole number >= 1, got 0"):
+        HadamardFusion(rank=0)
 
 
 def test_heads_must_divide_the_width():
