@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm import build_captioner, build_retriever, load_data
-from keras_vlm.fusion import FUSIONS
+from keras_vlm import build_captioner, build_retriever, build_vqa, choose_answers, load_data
+from keras_vlm.fusion import FUSIONS, QUESTION_FUSIONS
 from keras_vlm.tasks.towers import Tower
 from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
 
@@ -70,3 +70,21 @@ def scenes_retriever(text="gru", language="en", **options):
         image_size=32,
         **options,
     )
+
+
+def scenes_vqa(fusion="concat", answers="choose", text="bag", language="en", **options):
+    """An untrained model for questions about rendered scenes, whose answers differ."""
+    keras.utils.set_random_seed(7)
+    examples = load_data("scenes:31", language=language)["train"]
+    model = build_vqa(
+        "conv_small",
+        tokenizer=examples,
+        answers=choose_answers(examples, answers),
+        text=TEXT_ENCODERS[text](hidden_dim=16, dropout=0.1),
+        fusion=QUESTION_FUSIONS[fusion](),
+        image_size=32,
+        **options,
+    )
+    for weight in model.decoder.trainable_variables:
+        weight.assign_add(0.1 * keras.random.normal(weight.shape))
+    return model

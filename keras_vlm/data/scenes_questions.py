@@ -2,10 +2,10 @@
 
 Five types: existence, count, colour, comparison, relation. Each is drawn so that, whatever the
 words of a question are, all of its possible answers are equally likely: who does not look at the
-picture stays at chance. Two means: a yes or no, or a relation, is drawn by a fair coin before what is
-asked (shapes and colours are even in scenes); questions of counts and colours are dropped until each
-answer to the same question occurs equally often in a split. Few scenes leave none of them. The same questions stand in the same
-places in every language. Refuses to know pixels.
+picture stays at chance. Two means: a yes or no, or a relation, is drawn by a fair coin before what
+is asked (shapes and colours are even in scenes); questions of counts and colours are dropped until
+each answer to the same question occurs equally often in a split, so that few scenes leave none of
+them. The same questions stand in the same places in every language. Refuses to know pixels.
 """
 
 import numpy as np

@@ -64,7 +64,7 @@ class CoAttention(QuestionFusion):
             layer.build((None, None, inputs))
             return layer
 
-        def side(name, *looks):
+        def one_layer(name, *looks):
             parts = {look: attention(f"{name}_{look}") for look in looks}
             parts |= {f"{look}_norm": norm(f"{name}_{look}_norm") for look in looks}
             parts["think_norm"] = norm(f"{name}_think_norm")
@@ -73,12 +73,14 @@ class CoAttention(QuestionFusion):
             return parts
 
         layers = range(self.num_layers)
-        self.word_layers = [side(f"word_{i}", "self") for i in layers]
-        self.picture_layers = [side(f"picture_{i}", "self", "guide") for i in layers]
+        self.word_layers = [one_layer(f"word_{i}", "self") for i in layers]
+        self.picture_layers = [one_layer(f"picture_{i}", "self", "guide") for i in layers]
         self.word_norm, self.picture_norm = norm("word_norm"), norm("picture_norm")
         self.joint_norm = norm("joint_norm")
-        self.word_pooling = AttentionPooling(1, name="word_pooling", dtype=policy)
-        self.picture_pooling = AttentionPooling(1, name="picture_pooling", dtype=policy)
+        self.word_pooling, self.picture_pooling = (
+            AttentionPooling(1, use_bias=False, name=f"{side}_pooling", dtype=policy)
+            for side in ("word", "picture")
+        )
         for pooling in (self.word_pooling, self.picture_pooling):
             pooling.build(shape)
 

@@ -72,6 +72,7 @@ class AttentionPooling(Pooling):
 
     Args:
         num_heads: heads H, each with C / H units, or None for heads of about 64 units.
+        use_bias: whether scores have a bias, which the softmax does not see.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Raises:
@@ -82,8 +83,9 @@ class AttentionPooling(Pooling):
         https://arxiv.org/abs/1703.03130, whose heads each weigh all units.
     """
 
-    def __init__(self, num_heads=None, **kwargs):
+    def __init__(self, num_heads=None, *, use_bias=True, **kwargs):
         super().__init__(**kwargs)
+        self.use_bias = use_bias
         if num_heads is not None:
             check_number("AttentionPooling", "num_heads", num_heads, minimum=1, integer=True)
         self.num_heads = num_heads
@@ -91,7 +93,9 @@ class AttentionPooling(Pooling):
     def build(self, tokens_shape):
         """Builds the scores."""
         self.heads = resolve_heads("AttentionPooling", self.num_heads, tokens_shape[-1])
-        self.score_dense = keras.layers.Dense(self.heads, name="score", dtype=self.dtype_policy)
+        self.score_dense = keras.layers.Dense(
+            self.heads, use_bias=self.use_bias, name="score", dtype=self.dtype_policy
+        )
         self.score_dense.build(tokens_shape)
 
     def pool(self, tokens, mask):
@@ -104,7 +108,11 @@ class AttentionPooling(Pooling):
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""
-        return {**super().get_config(), "num_heads": self.num_heads}
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "use_bias": self.use_bias,
+        }
 
 
 POOLINGS = {"mean": MeanPooling, "max": MaxPooling, "attention": AttentionPooling}

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_vlm.core.checks import check_number
+from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.fusion.base import Fusion
 from keras_vlm.fusion.pooling import AttentionPooling
 
@@ -97,7 +98,9 @@ class PooledQuestion(QuestionFusion):
 
     def build_layers(self, width, memory_shape):
         """Builds pooling, fusion and the dense layer."""
-        self.pooling = AttentionPooling(1, name="pooling", dtype=self.dtype_policy)
+        self.pooling = AttentionPooling(
+            1, use_bias=False, name="pooling", dtype=self.dtype_policy
+        )
         self.pooling.build((None, None, width))
         self.fusion.build((None, None, width), memory_shape)
         self.joint_dense = keras.layers.Dense(
@@ -115,8 +118,7 @@ class PooledQuestion(QuestionFusion):
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""
-        fresh = type(self.fusion).from_config(self.fusion.get_config())
-        return {**super().get_config(), "fusion": keras.saving.serialize_keras_object(fresh)}
+        return {**super().get_config(), "fusion": serialize_unbuilt(self.fusion)}
 
     @classmethod
     def from_config(cls, config):

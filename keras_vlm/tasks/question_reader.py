@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from keras_vlm.core.checks import check_number
+from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.tasks.generation import generate
-from keras_vlm.text.decoder import axis_size, fresh_copy
+from keras_vlm.text.decoder import axis_size
 from keras_vlm.text.encoders import real_words
 
 
@@ -83,11 +84,10 @@ class QuestionReader(keras.layers.Layer):
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
-            "text_encoder": serialize(fresh_copy(self.text_encoder)),
-            "fusion": serialize(fresh_copy(self.fusion)),
+            "text_encoder": serialize_unbuilt(self.text_encoder),
+            "fusion": serialize_unbuilt(self.fusion),
             "memory_dropout": self.memory_dropout_rate,
         }
 
@@ -197,8 +197,7 @@ class AnswerWriter(keras.layers.Layer):
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""
-        fresh = fresh_copy(self.text_decoder)
-        return {**super().get_config(), "text_decoder": keras.saving.serialize_keras_object(fresh)}
+        return {**super().get_config(), "text_decoder": serialize_unbuilt(self.text_decoder)}
 
     @classmethod
     def from_config(cls, config):

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_choice
+from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.data.image_inputs import read_images
 from keras_vlm.data.question_batches import (
     CachedPictures,
@@ -21,7 +22,6 @@ from keras_vlm.tasks.asking import AnswerMixin
 from keras_vlm.tasks.base import PictureTextModel
 from keras_vlm.tasks.question_reader import AnswerChooser
 from keras_vlm.text.answers import inverse_frequency, most_frequent, normalize_answer
-from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.text.tokenizer import PAD_ID
 
 # What is done where some answers are much rarer than others.
@@ -241,10 +241,10 @@ class ChoosingVQAModel(VQAModel):
         serialize = keras.saving.serialize_keras_object
         return {
             "encoder": serialize(self.encoder),
-            "reader": serialize(fresh_copy(self.reader)),
+            "reader": serialize_unbuilt(self.reader),
             "tokenizer": serialize(self.tokenizer),
             "answers": serialize(self.answers),
-            "chooser": serialize(fresh_copy(self.chooser)),
+            "chooser": serialize_unbuilt(self.chooser),
             "name": self.name,
         }
 
@@ -307,9 +307,9 @@ class WritingVQAModel(VQAModel):
         serialize = keras.saving.serialize_keras_object
         return {
             "encoder": serialize(self.encoder),
-            "reader": serialize(fresh_copy(self.reader)),
+            "reader": serialize_unbuilt(self.reader),
             "tokenizer": serialize(self.tokenizer),
             "answers": serialize(self.answers),
-            "writer": serialize(fresh_copy(self.writer)),
+            "writer": serialize_unbuilt(self.writer),
             "name": self.name,
         }

@@ -46,8 +46,8 @@ class VQARun(TrainingRun):
     """
 
     OF_THE_MODEL: ClassVar = (
-        *TrainingRun.OF_THE_MODEL, "text", "fusion", "fusion_layers", "hidden_dim", "answers", "most_answers",
-        "activation", "dropout",
+        *TrainingRun.OF_THE_MODEL, "text", "fusion", "fusion_layers", "hidden_dim", "answers",
+        "most_answers", "activation", "dropout",
     )  # fmt: skip
     TABLES: ClassVar = {
         **TrainingRun.TABLES,

@@ -11,6 +11,7 @@ from keras_vlm.data.scenes import draw_scenes
 from keras_vlm.data.scenes_captions import WORDS
 from keras_vlm.data.scenes_questions import QUESTIONS, ask_scenes
 
+
 @pytest.fixture(scope="module")
 def scenes():
     return draw_scenes(600)
@@ -29,7 +30,7 @@ def seen_from(one, other):
 
 
 def true_answer(scene, text):
-    """Reads the English words of a question and looks at the scene: another way than it was made."""
+    """Reads the English words of a question and looks: another way than it was made."""
 
     def find(words):
         words = words.split()

@@ -118,7 +118,7 @@ def test_wrong_vqa_v2(tmp_path, file, change, message):
     content = json.loads(path.read_text())
     change(content)
     write_json(path, content)
-    questions, annotations = (next(tmp_path.glob(f"*{end}.json")) for end in ("questions", "ations"))
+    questions, annotations = (next(tmp_path.glob(f"*{e}.json")) for e in ("questions", "ations"))
     with pytest.raises(DataError, match=message):
         load_data(f"vqa_v2:{questions}:{annotations}:{tmp_path}/train2014")["train"]
 
@@ -184,8 +184,14 @@ FLAT = [
 NESTED = {
     "version": 1,
     "items": [
-        {"img": "x/1.png", "qas": [{"q": "Is it?", "a": True, "n": 4}, {"q": "How many?", "a": 2, "n": 5}]},
-        {"img": "x/2.png", "qas": [{"q": "Which?", "a": [{"answer": "left"}, {"answer": "left lobe"}], "n": 6}]},
+        {
+            "img": "x/1.png",
+            "qas": [{"q": "Is it?", "a": True, "n": 4}, {"q": "How many?", "a": 2, "n": 5}],
+        },
+        {
+            "img": "x/2.png",
+            "qas": [{"q": "Which?", "a": [{"answer": "left"}, {"answer": "left lobe"}], "n": 6}],
+        },
     ],
 }  # fmt: skip
 DEEP = [{"meta": {"img": r["img"]}, "q": r["q"], "reply": {"a": r["a"]}, "n": r["n"]} for r in FLAT]
@@ -266,7 +272,8 @@ def test_wrong_keys(tmp_path):
         load_data(f"folder:{tmp_path}", keys="file=all.json")
     write_json(tmp_path / "all.json", FLAT)
     with pytest.raises(DataError, match="must have the folder of pictures 'pics'"):
-        load_data(f"folder:{tmp_path}", keys="file=all.json,image=img,question=q,answer=a,folder=pics")
+        keys = "file=all.json,image=img,question=q,answer=a,folder=pics"
+        load_data(f"folder:{tmp_path}", keys=keys)
 
 
 def test_splits_must_be_given_for_all_or_none(tmp_path):

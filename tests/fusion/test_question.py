@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_vlm.fusion import (
     QUESTION_FUSIONS,
@@ -76,6 +77,32 @@ def test_both_sides_matter(fusion):
         assert np.abs(np.asarray(other[0]) - joint).max() > 1e-2
 
 
+def test_learns(fusion):
+    """A target that depends on both sides: twelve steps of Adam bring it nearer."""
+    words, mask, memory = inputs()
+    twin = type(fusion).from_config(fusion.get_config())
+    build(twin).set_weights(fusion.get_weights())
+    optimizer = keras.optimizers.Adam(1e-2)
+    target = np.random.default_rng(1).normal(size=(B, Q, D)).astype(np.float32)
+    losses = []
+    for _ in range(12):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((twin(words, mask, memory)[0] - target) ** 2)
+        losses.append(float(loss))
+        weights = twin.trainable_variables
+        gradients = tape.gradient(loss, [weight.value for weight in weights])
+        optimizer.apply_gradients(zip(gradients, weights, strict=True))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_xla(fusion):
+    words, mask, memory = inputs()
+    compiled = tf.function(lambda *args: fusion(*args)[0], jit_compile=True)
+    np.testing.assert_allclose(
+        compiled(words, mask, memory), fusion(words, mask, memory)[0], atol=1e-4
+    )
+
+
 def test_an_empty_question_is_finite(fusion):
     words, mask, memory = inputs()
     joint, _ = fusion(words, np.zeros_like(mask), memory)
@@ -92,7 +119,7 @@ def test_concat_sees_the_mean_of_the_picture_only():
 
 
 def test_co_attention_is_its_blocks_one_by_one():
-    """The same layers called for one question alone, in the order of the paper's encoder-decoder."""
+    """The same layers called for one question, in the order of the paper's encoder-decoder."""
     fusion = build(CoAttention(num_layers=2, num_heads=3))
     words, mask, memory = inputs()
     joint, weights = fusion(words, mask, memory)
@@ -104,7 +131,8 @@ def test_co_attention_is_its_blocks_one_by_one():
         own = real if guide is None else None
         tokens = tokens + parts["self"](normed, normed, memory_mask=own)[0]
         if guide is not None:
-            tokens = tokens + parts["guide"](parts["guide_norm"](tokens), guide, memory_mask=real)[0]
+            normed = parts["guide_norm"](tokens)
+            tokens = tokens + parts["guide"](normed, guide, memory_mask=real)[0]
         return tokens + parts["narrow"](parts["widen"](parts["think_norm"](tokens)))
 
     for parts in fusion.word_layers:
