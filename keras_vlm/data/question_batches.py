@@ -178,17 +178,18 @@ def question_batches(
     logs = picture_logs = None
     if weighted:
         logs = tf.math.log(tf.constant(texts.weights))
-        picture_logs = tf.math.log(texts.picture_weights()[pictures.places])[None]
+        picture_logs = tf.math.log(texts.picture_weights()[pictures.places])
 
     def read(number, place, seed):
         pair = tf.stack([seed, place])
         picture, readable, mirrored = pictures.read(place, pair)
         rows = tf.range(counts[place]) + first[place]
-        if epoch_seed is not None:
+        if weighted:
             # A picture that is drawn twice an epoch has other questions each time.
-            drawn = tf.stack([seed, number]) if weighted else pair
-            weights = tf.zeros(tf.shape(rows)) if logs is None else tf.gather(logs, rows)
-            rows = tf.gather(rows, _order(weights, drawn))
+            drawn = tf.stack([seed, number])
+            rows = tf.gather(rows, _draw(tf.gather(logs, rows), questions_per_image, drawn))
+        elif epoch_seed is not None:
+            rows = tf.random.experimental.stateless_shuffle(rows, pair)
         rows = rows[:questions_per_image]
         missing = questions_per_image - tf.shape(rows)[0]
         rows = tf.ensure_shape(
@@ -205,8 +206,7 @@ def question_batches(
         order = places
         if weighted:
             pair = tf.stack([seed, tf.constant(1, tf.int64)])
-            drawn = tf.random.stateless_categorical(picture_logs, len(pictures.places), pair)[0]
-            order = tf.gather(places, drawn)
+            order = tf.gather(places, _draw(picture_logs, len(pictures.places), pair))
         elif epoch_seed is not None:
             order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, 0]))
         dataset = tf.data.Dataset.from_tensor_slices(order).enumerate()
@@ -224,10 +224,9 @@ def question_batches(
     return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
 
 
-def _order(logs, pair):
-    """Returns a random order of places [c], those of great weight sooner: Gumbel keys."""
-    noise = tf.random.stateless_uniform(tf.shape(logs), pair, 1e-9, 1.0)
-    return tf.argsort(logs - tf.math.log(-tf.math.log(noise)), direction="DESCENDING")
+def _draw(logs, count, pair):
+    """Draws ``count`` places, with replacement, by the logarithms [c] of their weights."""
+    return tf.random.stateless_categorical(logs[None], count, pair)[0]
 
 
 def _mirror(answers, language):

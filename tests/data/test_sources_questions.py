@@ -271,8 +271,8 @@ def test_wrong_keys(tmp_path):
     with pytest.raises(DataError, match="found 'a', 'b'. Pass keys='records=KEY'"):
         load_data(f"folder:{tmp_path}", keys="file=all.json")
     write_json(tmp_path / "all.json", FLAT)
+    keys = "file=all.json,image=img,question=q,answer=a,folder=pics"
     with pytest.raises(DataError, match="must have the folder of pictures 'pics'"):
-        keys = "file=all.json,image=img,question=q,answer=a,folder=pics"
         load_data(f"folder:{tmp_path}", keys=keys)
 
 
