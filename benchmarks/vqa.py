@@ -99,7 +99,7 @@ class Plain(torch.nn.Module):
         self.logits = torch.nn.Linear(2 * WIDTH, len(ANSWERS))
 
     def forward(self, images, token_ids):
-        """images [B,3,H,W], token_ids [B,Q,T] -> logits [B,Q,A]."""
+        """Returns logits [B,Q,A] of images [B,3,H,W] and token_ids [B,Q,T]."""
         features = self.backbone(images / 127.5 - 1).flatten(2).transpose(1, 2)
         memory = self.memory(self.norm(features)) + self.positions
         rows = token_ids.flatten(0, 1)
