@@ -6,6 +6,9 @@ height, W width, N picture tokens, C their width, K captions a picture, T text p
 the common space.
 """
 
+import hashlib
+import json
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -335,6 +338,16 @@ class Retriever(PictureTextModel):
         scores = tf.constant(vectors @ classes.T) * self.pair_scores.current_scale()
         readable = vectors.any(axis=1, keepdims=True)
         return np.where(readable, tf.nn.softmax(scores).numpy(), np.float32("nan"))
+
+    def fingerprint(self):
+        """Returns a hex digest of all that the vectors depend on: vectors of two do not compare."""
+        digest = hashlib.blake2b(digest_size=16)
+        options = [self.image_size, self.resize, self.tokenizer.get_config()]
+        digest.update(json.dumps(options).encode())
+        for part in (self.encoder, self.image_head, self.text_head):
+            for weight in part.weights:
+                digest.update(np.ascontiguousarray(weight.numpy()).view(np.uint8))
+        return digest.hexdigest()
 
     def unknown_words(self, text):
         """Lists the words of a text that the model has never learned, which it cannot search for.

@@ -86,7 +86,9 @@ def test_a_model_that_says_the_same_of_everything_scores_nothing():
 
 def test_ranks_of_all_right_answers():
     ranks = right_ranks(
-        np.array([[1.0]]), np.array([[3.0], [1.0], [2.0], [2.0]]), lambda q: np.array([[0, 1, 0, 1]])
+        np.array([[1.0]]),
+        np.array([[3.0], [1.0], [2.0], [2.0]]),
+        lambda q: np.array([[0, 1, 0, 1]]),
     )
     assert [found.tolist() for found in ranks] == [[3, 4]]
 
