@@ -46,7 +46,8 @@ def call_apart(
     """Calls a SavedModel in a process of its own; returns its outputs."""
     code = textwrap.dedent(loader) + textwrap.dedent(ANSWER)
     done = subprocess.run(
-        [sys.executable, "-X", "utf8", "-W", "ignore", "-c", code, str(folder), signature, argument],
+        [sys.executable, "-X", "utf8", "-W", "ignore", "-c", code]
+        + [str(folder), signature, argument],
         input=json.dumps([base64.b64encode(item).decode() for item in data]),
         capture_output=True,
         encoding="utf-8",

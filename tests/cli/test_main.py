@@ -268,7 +268,8 @@ def test_a_keras_model_that_is_no_captioner(tmp_path, capsys):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
     code, _, err = run(["caption", path, PHOTO], capsys)
     assert code == 1
-    assert f"{path}: must hold a model of this package (Captioner, Retriever), got Sequential" in err
+    assert f"{path}: must hold a model of this package (Captioner, " in err
+    assert "got Sequential" in err
 
 
 # Retrieval
