@@ -230,7 +230,7 @@ def plot(path, sizes, figures, title):
 
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     for kind, colour, offset in (
-        ("hnsw_int8", "tab:green", 9), ("hnsw", "tab:blue", -16), ("flat", "tab:grey", 9),
+        ("hnsw_int8", "tab:green", 9), ("hnsw", "tab:blue", -16), ("flat", "tab:grey", -16),
     ):  # fmt: skip
         speeds = [row[kind]["per_second"] for row in figures]
         last = figures[-1][kind]

@@ -26,7 +26,7 @@ SAVE_ROWS = 100_000
 
 
 class LiveGraph:
-    """The graph of a store, which is opened at the first need.
+    """The graph of a store, opened with it.
 
     Args:
         store: the ``Store`` whose rows it links.
@@ -35,6 +35,8 @@ class LiveGraph:
     def __init__(self, store):
         self._store = store
         self.forget()
+        # At once, for a writer may remove its file.
+        self._current()
 
     @property
     def rows(self):
@@ -147,7 +149,7 @@ class LiveGraph:
             try:
                 return Graph.open(store.path, store.manifest, mapped=mapped)
             except (OSError, RuntimeError, ValueError) as error:
-                # A writer may have saved a newer one, and removed this, since the index was opened.
+                # A writer may have replaced it since the manifest was read.
                 if not store.locked and store.refresh():
                     continue
                 LOGGER.warning(

@@ -46,14 +46,17 @@ for attempt in range(times):
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
+        os.close(reading)
         write(path, writing)
     os.close(writing)
-    os.read(reading, 1)
-    time.sleep(draw.random() * 0.06)
-    # A reader beside the writer.
-    beside = len(VectorIndex.open(path))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        os.read(reading, 1)
+        time.sleep(draw.random() * 0.06)
+        # A reader beside the writer.
+        beside = len(VectorIndex.open(path))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     told = 0
     while part := os.read(reading, 4096):
         told += len(part)
