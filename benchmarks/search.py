@@ -87,26 +87,31 @@ def extended(path):
 
 
 def apart(function, *arguments):
-    """Runs a function in a process of its own; returns its result and its peak memory in MB."""
+    """Runs a function in a process of its own, whose memory is its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measured, (function, *arguments))
+        return pool.apply(function, arguments)
 
 
-def _measured(function, *arguments):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = function(*arguments)
-    return found, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+def peak_mb():
+    """Returns the most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def grow(folder, kind, size, source):
-    """Adds vectors until there are ``size``; returns the seconds that all additions took."""
-    draw, clock = embeddings(*source), folder / f"{kind}-seconds.json"
-    path = folder / kind
+    """Adds vectors until there are ``size``; returns what all additions took, seconds and MB."""
+    draw, kept, path = embeddings(*source), folder / f"{kind}-additions.json", folder / kind
+    took = json.loads(kept.read_text()) if kept.exists() else {"seconds": 0, "mb": 0}
+    before = peak_mb()
+
+    def add_time(began):
+        took["seconds"] += time.perf_counter() - began
+        took["mb"] = max(took["mb"], peak_mb() - before)
+        write_json(kept, took)
+
     if path.exists():
         index = VectorIndex.open(path)
     else:
         index = VectorIndex.create(path, draw(1, 0).shape[1], kind=kind)
-    seconds = json.loads(clock.read_text()) if clock.exists() else 0
     progress = keras.utils.Progbar(size, unit_name="vector")
     with index:
         while len(index) < size:
@@ -115,19 +120,17 @@ def grow(folder, kind, size, source):
             vectors = draw(count, first)
             began = time.perf_counter()
             index.add([f"picture-{first + i}.jpg" for i in range(count)], vectors)
-            seconds += time.perf_counter() - began
-            write_json(clock, seconds)
+            add_time(began)
             with contextlib.redirect_stdout(sys.stderr):
-                progress.update(len(index), [("seconds", seconds)])
+                progress.update(len(index))
         began = time.perf_counter()
-    seconds += time.perf_counter() - began
-    write_json(clock, seconds)
-    return seconds
+    add_time(began)
+    return took
 
 
 def ask(folder, kind, source, queries, expansion):
-    """Returns keys, scores, queries a second of a batch, and of queries one at a time."""
-    vectors = embeddings(*source)(queries, QUERY_PART)
+    """Returns keys, scores, queries a second in a batch and one at a time, and MB."""
+    vectors, before = embeddings(*source)(queries, QUERY_PART), peak_mb()
     with VectorIndex.open(folder / kind) as index:
         keys, scores = index.search(vectors, K, expansion=expansion)
         times = []
@@ -139,7 +142,7 @@ def ask(folder, kind, source, queries, expansion):
         for i in range(singles):
             index.search(vectors[i : i + 1], K, expansion=expansion)
         alone = singles / (time.perf_counter() - began)
-    return keys, scores, queries / float(np.median(times)), alone
+    return keys, scores, queries / float(np.median(times)), alone, peak_mb() - before
 
 
 def recall(keys, truth):
@@ -162,14 +165,13 @@ def measure(folder, size, source, queries, expansion):
     """Grows the indexes to a size and measures them; returns a dict by kind."""
     figures, truth = {}, None
     for kind in KINDS:
-        seconds, build_mb = apart(grow, folder, kind, size, source)
-        found, search_mb = apart(ask, folder, kind, source, queries, expansion)
-        keys, scores, speed, alone = found
+        took = apart(grow, folder, kind, size, source)
+        keys, scores, speed, alone, mb = apart(ask, folder, kind, source, queries, expansion)
         truth = truth or keys
         figures[kind] = {
             "size": size, "intrinsic_dimension": intrinsic_dimension(scores),
             "recall": recall(keys, truth), "per_second": speed, "alone_per_second": alone,
-            "build_seconds": seconds, "build_mb": build_mb, "search_mb": search_mb,
+            "build_seconds": took["seconds"], "build_mb": took["mb"], "search_mb": mb,
             "vector_bytes": file_bytes(folder / kind, "vectors") / size,
             "key_bytes": file_bytes(folder / kind, ("keys", "rows")) / size,
             "graph_bytes": file_bytes(folder / kind, "graph") / size,
