@@ -21,6 +21,7 @@ import numpy as np
 from keras_vlm.search import VectorIndex, live_graph
 
 live_graph.TAIL_ROWS, live_graph.LINK_ROWS, live_graph.SAVE_ROWS = 5, 7, 20
+live_graph.ROWS_A_RESULT = 1
 
 def vector(i):
     return np.random.default_rng(i).standard_normal((1, 7))
@@ -81,7 +82,7 @@ print("rows", before)
 """
 
 
-@pytest.mark.parametrize(("kind", "times"), [("hnsw", 20)])
+@pytest.mark.parametrize(("kind", "times"), [("hnsw", 15)])
 def test_kills(kind, times, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", KILLED, tmp_path / "index", kind, str(times)],
@@ -94,6 +95,7 @@ def test_kills(kind, times, tmp_path):
 @pytest.fixture
 def small_graphs(monkeypatch):
     monkeypatch.setattr(live_graph, "TAIL_ROWS", 3)
+    monkeypatch.setattr(live_graph, "ROWS_A_RESULT", 1)
 
 
 def draw(count, seed=0):

@@ -62,6 +62,7 @@ def small_graphs(monkeypatch):
     monkeypatch.setattr(live_graph, "TAIL_ROWS", 3)
     monkeypatch.setattr(live_graph, "LINK_ROWS", 5)
     monkeypatch.setattr(live_graph, "SAVE_ROWS", 11)
+    monkeypatch.setattr(live_graph, "ROWS_A_RESULT", 1)
 
 
 def make(path, count, kind="hnsw", **options):
@@ -77,7 +78,7 @@ def graph_files(path):
     return sorted(file.name for file in path.iterdir() if file.name.startswith("graph"))
 
 
-KEYS = st.lists(st.sampled_from(names(13)), unique=True, max_size=6)
+KEYS = st.lists(st.sampled_from(names(29)), unique=True, max_size=13)
 STEPS = st.lists(
     st.tuples(st.sampled_from(["add", "add", "remove", "reopen", "close", "compact"]), KEYS),
     max_size=9,
