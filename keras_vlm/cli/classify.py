@@ -32,26 +32,44 @@ def add_arguments(parser):
 def run(options):
     """Classifies; returns 1 if a picture could not be read."""
     from keras_vlm.search.pictures import load_retriever
+
+    if options.labels:
+        labels = _read_labels(options)
+        return _classify(load_retriever(options.model), labels, options)
+    if len(options.images) != 1 or not pathlib.Path(options.images[0]).is_dir():
+        raise ValueError("--labels must be given, unless IMAGE is one folder of labels.")
+    return _score(load_retriever(options.model), options)
+
+
+def _read_labels(options):
+    """Returns the labels that were typed."""
+    labels = [label.strip() for label in options.labels.split(",") if label.strip()]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ValueError(f"--labels must be distinct, got {twice[0]!r} twice.")
+    if any(pathlib.Path(path).is_dir() for path in options.images):
+        raise ValueError("IMAGE must be a picture where --labels are given, got a folder.")
+    return labels
+
+
+def _score(model, options):
+    """Prints how often the name of a picture's folder was told."""
     from keras_vlm.training.zero_shot import evaluate_zero_shot
 
-    model = load_retriever(options.model)
-    labels = options.labels.split(",") if options.labels else None
-    if labels is None:
-        if len(options.images) != 1 or not pathlib.Path(options.images[0]).is_dir():
-            raise ValueError("--labels must be given, unless IMAGE is one folder of labels.")
-        found = evaluate_zero_shot(model, options.images[0], templates=options.template)
-        if options.json:
-            print_json({"scores": found.scores, "predictions": found.predictions})
-        else:
-            for name, score in found.scores.items():
-                print(f"{name:16s} {score:.4f}")
-        return 0
+    found = evaluate_zero_shot(model, options.images[0], templates=options.template)
+    if options.json:
+        print_json({"scores": found.scores, "predictions": found.predictions})
+    else:
+        for name, score in found.scores.items():
+            print(f"{name:16s} {score:.4f}")
+    return 1 if any(row["predicted"] is None for row in found.predictions) else 0
+
+
+def _classify(model, labels, options):
+    """Prints the best labels of each picture."""
     found = model.classify(options.images, labels, templates=options.template)
-    bad = [path for path, row in zip(options.images, found, strict=True) if np.isnan(row).any()]
-    for path, row in zip(options.images, found, strict=True):
-        if path not in bad and not options.json:
-            told = ", ".join(f"{labels[i]} {row[i]:.2f}" for i in np.argsort(-row)[:5])
-            print_text(f"{path}: {told}" if len(options.images) > 1 else told)
+    rows = list(zip(options.images, found, strict=True))
+    bad = [path for path, row in rows if np.isnan(row).any()]
     if options.json:
         print_json(
             [
@@ -61,9 +79,14 @@ def run(options):
                     if path in bad
                     else dict(zip(labels, row.tolist(), strict=True)),
                 }
-                for path, row in zip(options.images, found, strict=True)
+                for path, row in rows
             ]
         )
+    else:
+        for path, row in rows:
+            if path not in bad:
+                told = ", ".join(f"{labels[i]} {row[i]:.2f}" for i in np.argsort(-row)[:5])
+                print_text(f"{path}: {told}" if len(rows) > 1 else told)
     for path in bad:
         print(f"keras-vlm classify: {path}: cannot be read as a picture.", file=sys.stderr)
     return 1 if bad else 0

@@ -21,7 +21,7 @@ def add_arguments(parser):
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--split", default="test", help="split to score (default: test)")
     parser.add_argument("--language", default="en", help="language of the captions: en or zh")
-    add_search_arguments(parser)
+    add_search_arguments(parser, "a captioner's: ")
     parser.add_argument(
         "--folds",
         type=int,

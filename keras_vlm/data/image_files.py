@@ -60,3 +60,18 @@ def find_labelled_pictures(folder):
         raise DataError(f"{folder}: no sub-folders. Put the pictures in one a label: cat/1.jpg.")
     found = [(path, label.name) for label in inner for path in find_pictures(label)]
     return [path for path, _ in found], [label for _, label in found]
+
+
+def read_or_nothing(path):
+    """Returns a file's bytes; none if it cannot be opened, which is no picture either.
+
+    Args:
+        path: a path.
+
+    Returns:
+        bytes.
+    """
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError:
+        return b""

@@ -10,9 +10,12 @@ import pathlib
 import tensorflow as tf
 
 from keras_vlm.core.files import replace_file
-from keras_vlm.vision.image import decode_safely
+from keras_vlm.data.image_files import read_or_nothing
+from keras_vlm.data.image_inputs import decode_pictures
 
 THUMBNAIL_PIXELS = 220
+# Pictures decoded at once.
+BATCH = 32
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -39,40 +42,47 @@ def write_contact_sheet(sections, path, *, title):
     """Writes pictures under headings, each with its name and a note.
 
     Args:
-        sections: list of ``(heading, rows)``; a row is ``(picture's path, note)``.
+        sections: list of ``(heading, rows)``; a row is ``(picture's path, note)``. A path where
+            there is no picture that can be read is shown by its name.
         path: the HTML file to write, atomically; thumbnails are inside it.
         title: what the page is.
     """
+    thumbnails = _thumbnails(list(dict.fromkeys(key for _, rows in sections for key, _ in rows)))
     parts = []
     for heading, rows in sections:
-        figures = "".join(_figure(pathlib.Path(key), note) for key, note in rows)
-        parts.append(f'<h2>{html.escape(heading)}</h2>\n<div class="sheet">{figures}</div>')
-    page = PAGE.format(
-        title=html.escape(title), sections="\n".join(parts), pixels=THUMBNAIL_PIXELS
-    )
+        figures = "".join(_figure(key, note, thumbnails[key]) for key, note in rows)
+        parts.append(f'<h2>{_escape(heading)}</h2>\n<div class="sheet">{figures}</div>')
+    page = PAGE.format(title=_escape(title), sections="\n".join(parts), pixels=THUMBNAIL_PIXELS)
     with replace_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _figure(path, note):
-    name = html.escape(str(path))
+def _figure(key, note, jpeg):
+    path = pathlib.Path(key)
+    picture = '<div class="none">no picture</div>'
+    if jpeg is not None:
+        data = base64.b64encode(jpeg).decode("ascii")
+        picture = f'<img alt="" src="data:image/jpeg;base64,{data}">'
     # A link that browsers follow from a page on disk; a picture of a data set may have no file.
-    link = html.escape(path.resolve().as_uri()) if path.is_file() else ""
-    picture = _thumbnail(path) or '<div class="none">no picture</div>'
-    shown = f'<a href="{link}">{picture}</a>' if link else picture
-    return (
-        f"\n<figure>{shown}<figcaption><b>{html.escape(note)}</b> {name}</figcaption></figure>"
-    )
+    if path.is_file():
+        picture = f'<a href="{_escape(path.resolve().as_uri())}">{picture}</a>'
+    told = f"<b>{_escape(note)}</b> {_escape(key)}"
+    return f"\n<figure>{picture}<figcaption>{told}</figcaption></figure>"
 
 
-def _thumbnail(path):
-    """Returns an ``img`` element, or None where there is no picture that can be read."""
-    if not path.is_file():
-        return None
-    size = (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS)
-    image, valid = decode_safely(tf.constant(path.read_bytes()), size, "pad")
-    if not valid:
-        return None
-    jpeg = tf.io.encode_jpeg(tf.saturate_cast(tf.round(image), tf.uint8), quality=80).numpy()
-    data = base64.b64encode(jpeg).decode("ascii")
-    return f'<img alt="" src="data:image/jpeg;base64,{data}">'
+def _escape(text):
+    """Returns text for HTML; half a character of a file's name becomes a question mark."""
+    return html.escape(str(text).encode("utf-8", errors="replace").decode("utf-8"))
+
+
+def _thumbnails(keys):
+    """Returns for each path a small JPEG, or None where there is no picture that can be read."""
+    found = {}
+    for start in range(0, len(keys), BATCH):
+        part = keys[start : start + BATCH]
+        size = (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS)
+        images, valid = decode_pictures([read_or_nothing(key) for key in part], size, "pad")
+        images = tf.saturate_cast(tf.round(images), tf.uint8)
+        for key, image, readable in zip(part, images, valid.numpy(), strict=True):
+            found[key] = tf.io.encode_jpeg(image, quality=80).numpy() if readable else None
+    return found

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_vlm.core.checks import check_number
-from keras_vlm.data.image_files import find_pictures
+from keras_vlm.data.image_files import find_pictures, read_or_nothing
 from keras_vlm.search.near_duplicates import near_duplicates
 from keras_vlm.search.vector_index import VectorIndex
 from keras_vlm.tasks.retrieval import Retriever
@@ -59,7 +59,8 @@ def index_pictures(
         path: folder of the index; one that is there is added to.
         model_name: what the model is loaded by, kept in the index for ``search_pictures``.
         kind: of a new index, as in ``VectorIndex.create``.
-        prune: whether pictures of the index whose files are gone are removed.
+        prune: whether pictures of the index that were in this folder and are there no more are
+            removed; for a folder only.
         batch_size: pictures a commit: a kill loses at most as many.
         verbose: 1 for a progress bar, 0 for none.
 
@@ -69,14 +70,20 @@ def index_pictures(
     Raises:
         FileNotFoundError: there is no such folder.
         DataError: there is no picture.
+        ImportError: the kind needs USearch, which is not installed.
         ValueError: the index is another model's, or an option is out of range.
         BlockingIOError: another process writes to the index.
     """
     check_number("index_pictures", "batch_size", batch_size, minimum=1, integer=True)
+    if prune and not isinstance(pictures, (str, pathlib.Path)):
+        raise ValueError(
+            f"index_pictures: prune must be False but for a folder, got {type(pictures).__name__}. "
+            "Remove keys with VectorIndex.remove."
+        )
     keys, read = _readers(pictures)
     index = _open_or_create(model, path, model_name, kind)
     with index:
-        gone = [key for key in index if prune and not pathlib.Path(key).exists()]
+        gone = _gone(index, pictures) if prune else []
         index.remove(gone)
         known = {key for key in keys if key in index}
         total = len(keys) - len(known)
@@ -173,7 +180,7 @@ def search_pictures(index, model, *, text=None, image=None, k=10):
     query = np.zeros((1, index.dim), np.float32)
     if text is not None:
         unknown = model.unknown_words(text)
-        if unknown and len(unknown) == len(model.tokenizer.words_of(text)):
+        if len(unknown) == len(model.tokenizer.words_of(text)):
             raise ValueError(
                 f"{where}: text must have a word that the model knows, got {text!r}. It knows "
                 f"{len(model.tokenizer.vocabulary)} words of {model.tokenizer.language!r}."
@@ -201,8 +208,11 @@ def find_duplicates(model, pictures, *, threshold=0.95, verbose=1):
         Lists of two or more keys, the largest group first.
 
     Raises:
+        FileNotFoundError: there is no such folder.
+        DataError: there is no picture.
         ValueError: ``threshold`` is out of range.
     """
+    check_number("find_duplicates", "threshold", threshold, minimum=-1, maximum=1)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "index"
         index_pictures(model, pictures, path, kind="flat", verbose=verbose)
@@ -218,7 +228,7 @@ def _readers(pictures):
     if not hasattr(paths, "dataset"):
         # The same picture by one name, from whatever folder it is asked for.
         keys = list(dict.fromkeys(str(pathlib.Path(path).resolve()) for path in paths))
-        return keys, lambda known: ((key, _read(key)) for key in keys if key not in known)
+        return keys, lambda known: ((key, read_or_nothing(key)) for key in keys if key not in known)
 
     def read(known):
         for example in pictures.dataset().as_numpy_iterator():
@@ -227,12 +237,11 @@ def _readers(pictures):
     return list(pictures.image_ids), read
 
 
-def _read(path):
-    """Returns a file's bytes; none if it cannot be opened, which is no picture either."""
-    try:
-        return pathlib.Path(path).read_bytes()
-    except OSError:
-        return b""
+def _gone(index, folder):
+    """Returns the keys of an index that lay below a folder and are there no more."""
+    folder = pathlib.Path(folder).resolve()
+    paths = ((key, pathlib.Path(key)) for key in index)
+    return [key for key, path in paths if folder in path.parents and not path.exists()]
 
 
 def _open_or_create(model, path, model_name, kind):

@@ -1,5 +1,7 @@
 """The retriever's SavedModel: Python's vectors, in TensorFlow alone and in a server's loader."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ from oracles import scenes_retriever
 from serving import LOADED_BY_A_SERVER, LOADED_BY_TENSORFLOW, call_apart
 
 from keras_vlm import ServedRetriever, evaluate, export_saved_model, load_data
-from keras_vlm.export.served import open_saved_model
+from keras_vlm.export.served import find_version, open_saved_model
 
 TEXTS = ["a red circle", "zebras", "", "a small blue square is left of a large green triangle"]
 
@@ -58,12 +60,16 @@ def test_any_batch(folder, pictures, batch):
     assert signatures["embed_text"](text=texts)["embedding"].shape == (batch, 16)
 
 
-def test_served_retriever_is_a_retriever(retriever, folder, pictures):
+def test_served_retriever_is_a_retriever(retriever, folder, pictures, tmp_path):
     for path in (folder, folder.parent):
         served = open_saved_model(path)
         assert isinstance(served, ServedRetriever)
         found = served.embed_images(pictures, batch_size=3)
         np.testing.assert_allclose(found, retriever.embed_images(pictures), atol=1e-5)
+    # TensorFlow Serving takes the greatest number, not the last name.
+    for version in ("9", "10", "old"):
+        shutil.copytree(folder, tmp_path / "versions" / version)
+    assert find_version(tmp_path / "versions").name == "10"
     np.testing.assert_allclose(
         served.embed_texts(TEXTS, batch_size=3), retriever.embed_texts(TEXTS), atol=1e-5
     )

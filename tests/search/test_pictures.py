@@ -87,6 +87,21 @@ def test_it_goes_on_where_it_stopped(model, folder, tmp_path, monkeypatch):
         assert "2.png" not in names(index)
 
 
+def test_pruning_leaves_alone_what_was_never_in_the_folder(model, folder, examples, tmp_path):
+    index_pictures(model, examples, tmp_path / "index", **QUIET)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.png").write_bytes((folder / "0.png").read_bytes())
+    index_pictures(model, other, tmp_path / "index", **QUIET)
+    (other / "a.png").unlink()
+    found = index_pictures(model, folder, tmp_path / "index", prune=True, **QUIET)
+    assert found.removed == 0
+    with pytest.raises(ValueError, match="prune must be False but for a folder"):
+        index_pictures(model, examples, tmp_path / "index", prune=True, **QUIET)
+    with VectorIndex.open(tmp_path / "index") as index:
+        assert len(index) == len(examples) + 1 + 8
+
+
 def test_a_data_split_without_files_goes_by_its_names(model, examples, tmp_path):
     found = index_pictures(model, examples, tmp_path / "index", **QUIET)
     assert found.added == len(examples)
@@ -119,6 +134,8 @@ def test_the_nearest_by_cosine(model, folder, tmp_path):
 
 
 def test_near_duplicates(model, folder):
+    with pytest.raises(ValueError, match="threshold must be a number from -1 to 1, got 95"):
+        find_duplicates(model, folder / "nowhere", threshold=95)
     groups = find_duplicates(model, folder, threshold=0.9999, verbose=0)
     assert {"3.png", "copy of 3.PNG"} <= {pathlib.Path(key).name for key in groups[0]}
 
@@ -135,6 +152,7 @@ def test_errors_say_what_to_do(model, folder, tmp_path):
     for options, message in (
         ({}, "text or image must be given, got neither"),
         ({"text": "zebra xylophone"}, "must have a word that the model knows, got 'zebra xyl"),
+        ({"text": "!!!"}, "must have a word that the model knows, got '!!!'"),
         ({"image": folder / "broken.jpg"}, "image must be a picture that can be read"),
     ):
         with pytest.raises(ValueError, match=message):

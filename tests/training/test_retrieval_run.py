@@ -96,10 +96,33 @@ def test_it_goes_on_from_the_weights_of_another(finished):
     assert_equal(again.pair_scores, model.pair_scores)
 
 
+def test_what_a_run_begins_with_is_kept_for_its_resumption(finished, tmp_path, monkeypatch):
+    """Whatever becomes of the file of the backbone, and though a resumed run loads less."""
+    scenes_captioner().save(tmp_path / "captioner.keras")
+    options = {"backbone": str(tmp_path / "captioner.keras"), "epochs": 2}
+    whole = train_retriever(make_run(tmp_path / "whole", **options), verbose=0)
+
+    def stop(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    again = make_run(tmp_path / "again", **options)
+    with monkeypatch.context() as patches:
+        patches.setattr(RetrievalScores, "on_train_begin", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_retriever(again, verbose=0)
+    (tmp_path / "captioner.keras").unlink()
+    assert_equal(train_retriever(again, verbose=0), whole)
+    assert not (tmp_path / "again" / "backbone.keras").exists()
+
+
 def test_a_backbone_of_another_model(tmp_path):
     captioner = scenes_captioner()
     captioner.save(tmp_path / "captioner.keras")
     name = str(tmp_path / "captioner.keras")
+    own = training_run.make_backbone(
+        RetrievalRun(data="scenes", out="nowhere", backbone=name), "float32"
+    )
+    assert (own.input_shape[1:3], own.resize) == ((32, 32), "stretch")
     run = make_run("nowhere", backbone=name, image_size=48, resize="pad")
     encoder = training_run.make_backbone(run, "mixed_bfloat16")
     for ours, theirs in zip(encoder.get_weights(), captioner.encoder.get_weights(), strict=True):
@@ -122,6 +145,7 @@ def test_a_backbone_of_another_model(tmp_path):
         ("loss", "clip", "loss must be one of"),
         ("image_pooling", "sum", "image_pooling must be one of"),
         ("epochs", 0, "epochs must be a whole number >= 1, got 0"),
+        ("gradient_cache", 0, "gradient_cache must be a whole number >= 1, got 0"),
     ],
 )
 def test_options_are_checked_before_any_work(tmp_path, option, value, message):
