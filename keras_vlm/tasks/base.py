@@ -49,8 +49,9 @@ class PictureTextModel(keras.Model):
     def save(self, filepath, overwrite=True, **kwargs):
         """Saves the model, as ``keras.Model.save``; also one that has not taken a step yet."""
         # A model that is saved with half an optimizer could not be loaded.
-        if self.optimizer is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
         super().save(filepath, overwrite=overwrite, **kwargs)
 
     def save_own_variables(self, store):
