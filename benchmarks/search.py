@@ -11,6 +11,8 @@ not; both are printed. Why a graph is faster: it compares a query with some thou
 
 The indexes grow to each size in turn, in FOLDER; a run that is killed goes on from what is there,
 and ``figures-SIZE.json`` keeps what was measured (remove the last one to measure it again).
+Where other programs run beside it, BLAS suffers most, for its threads wait for each other: then set
+``OPENBLAS_NUM_THREADS=1`` and compare queries a core-second, which leave out waiting.
 Each measurement is a process of its own, and its memory is what it takes beyond its imports; the
 pages of mapped files, which the system may take back at any time, are counted.
 
@@ -87,26 +89,31 @@ def extended(path):
 
 
 def apart(function, *arguments):
-    """Runs a function in a process of its own; returns its result and its peak memory in MB."""
+    """Runs a function in a process of its own, whose memory is its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measured, (function, *arguments))
+        return pool.apply(function, arguments)
 
 
-def _measured(function, *arguments):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = function(*arguments)
-    return found, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+def peak_mb():
+    """Returns the most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def grow(folder, kind, size, source):
-    """Adds vectors until there are ``size``; returns the seconds that all additions took."""
-    draw, clock = embeddings(*source), folder / f"{kind}-seconds.json"
-    path = folder / kind
+    """Adds vectors until there are ``size``; returns what all additions took, seconds and MB."""
+    draw, kept, path = embeddings(*source), folder / f"{kind}-additions.json", folder / kind
+    took = json.loads(kept.read_text()) if kept.exists() else {"seconds": 0, "mb": 0}
+    before = peak_mb()
+
+    def add_time(began):
+        took["seconds"] += time.perf_counter() - began
+        took["mb"] = max(took["mb"], peak_mb() - before)
+        write_json(kept, took)
+
     if path.exists():
         index = VectorIndex.open(path)
     else:
         index = VectorIndex.create(path, draw(1, 0).shape[1], kind=kind)
-    seconds = json.loads(clock.read_text()) if clock.exists() else 0
     progress = keras.utils.Progbar(size, unit_name="vector")
     with index:
         while len(index) < size:
@@ -115,31 +122,39 @@ def grow(folder, kind, size, source):
             vectors = draw(count, first)
             began = time.perf_counter()
             index.add([f"picture-{first + i}.jpg" for i in range(count)], vectors)
-            seconds += time.perf_counter() - began
-            write_json(clock, seconds)
+            add_time(began)
             with contextlib.redirect_stdout(sys.stderr):
-                progress.update(len(index), [("seconds", seconds)])
+                progress.update(len(index))
         began = time.perf_counter()
-    seconds += time.perf_counter() - began
-    write_json(clock, seconds)
-    return seconds
+    add_time(began)
+    return took
 
 
 def ask(folder, kind, source, queries, expansion):
-    """Returns keys, scores, queries a second of a batch, and of queries one at a time."""
-    vectors = embeddings(*source)(queries, QUERY_PART)
+    """Returns keys, scores, and what is measured: queries a second, memory."""
+    vectors, before = embeddings(*source)(queries, QUERY_PART), peak_mb()
     with VectorIndex.open(folder / kind) as index:
         keys, scores = index.search(vectors, K, expansion=expansion)
-        times = []
+        times, core_times = [], []
         for _ in range(1 if kind == "flat" else 5):
-            began = time.perf_counter()
+            began, core_began = time.perf_counter(), time.process_time()
             index.search(vectors, K, expansion=expansion)
             times.append(time.perf_counter() - began)
+            core_times.append(time.process_time() - core_began)
         began, singles = time.perf_counter(), 10 if kind == "flat" else 200
         for i in range(singles):
             index.search(vectors[i : i + 1], K, expansion=expansion)
         alone = singles / (time.perf_counter() - began)
-    return keys, scores, queries / float(np.median(times)), alone
+    return (
+        keys,
+        scores,
+        {
+            "per_second": queries / float(np.median(times)),
+            "per_core_second": queries / float(np.median(core_times)),
+            "alone_per_second": alone,
+            "search_mb": peak_mb() - before,
+        },
+    )
 
 
 def recall(keys, truth):
@@ -162,14 +177,13 @@ def measure(folder, size, source, queries, expansion):
     """Grows the indexes to a size and measures them; returns a dict by kind."""
     figures, truth = {}, None
     for kind in KINDS:
-        seconds, build_mb = apart(grow, folder, kind, size, source)
-        found, search_mb = apart(ask, folder, kind, source, queries, expansion)
-        keys, scores, speed, alone = found
+        took = apart(grow, folder, kind, size, source)
+        keys, scores, measured = apart(ask, folder, kind, source, queries, expansion)
         truth = truth or keys
         figures[kind] = {
             "size": size, "intrinsic_dimension": intrinsic_dimension(scores),
-            "recall": recall(keys, truth), "per_second": speed, "alone_per_second": alone,
-            "build_seconds": seconds, "build_mb": build_mb, "search_mb": search_mb,
+            "recall": recall(keys, truth), **measured,
+            "build_seconds": took["seconds"], "build_mb": took["mb"],
             "vector_bytes": file_bytes(folder / kind, "vectors") / size,
             "key_bytes": file_bytes(folder / kind, ("keys", "rows")) / size,
             "graph_bytes": file_bytes(folder / kind, "graph") / size,
@@ -182,14 +196,15 @@ def print_figures(figures):
     flat = figures["flat"]
     print(f"{flat['size']:,} vectors, intrinsic dimension {flat['intrinsic_dimension']:.1f}")
     print(
-        f"  {'':10s}{'recall@10':>10s}{'q/s':>9s}{'x flat':>8s}{'alone q/s':>11s}{'x flat':>8s}"
-        f"{'build s':>9s}{'build MB':>10s}{'search MB':>11s}{'B/vector':>10s}"
+        f"  {'':10s}{'recall@10':>10s}{'q/s':>8s}{'x flat':>8s}{'q/core-s':>10s}{'x flat':>8s}"
+        f"{'alone q/s':>11s}{'build s':>9s}{'build MB':>10s}{'search MB':>11s}{'B/vector':>10s}"
     )
     for kind, row in figures.items():
-        speed, alone = row["per_second"], row["alone_per_second"]
+        speed, by_core = row["per_second"], row["per_core_second"]
         print(
-            f"  {kind:10s}{row['recall']:10.4f}{speed:9.0f}{speed / flat['per_second']:8.1f}"
-            f"{alone:11.1f}{alone / flat['alone_per_second']:8.1f}{row['build_seconds']:9.0f}"
+            f"  {kind:10s}{row['recall']:10.4f}{speed:8.0f}{speed / flat['per_second']:8.1f}"
+            f"{by_core:10.0f}{by_core / flat['per_core_second']:8.1f}"
+            f"{row['alone_per_second']:11.1f}{row['build_seconds']:9.0f}"
             f"{row['build_mb']:10.0f}{row['search_mb']:11.0f}{disk_bytes(row):10.0f}",
             flush=True,
         )
@@ -230,7 +245,7 @@ def plot(path, sizes, figures, title):
 
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     for kind, colour, offset in (
-        ("hnsw_int8", "tab:green", 9), ("hnsw", "tab:blue", -16), ("flat", "tab:grey", 9),
+        ("hnsw_int8", "tab:green", 9), ("hnsw", "tab:blue", -16), ("flat", "tab:grey", -16),
     ):  # fmt: skip
         speeds = [row[kind]["per_second"] for row in figures]
         last = figures[-1][kind]
@@ -258,7 +273,7 @@ def main():
     parser.add_argument("--dim", type=int, default=256, help="width of drawn vectors")
     parser.add_argument("--vectors", help="embeddings, an .npy file [n,D], in place of drawn ones")
     parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--expansion", type=int, default=64, help="of the search")
+    parser.add_argument("--expansion", type=int, default=48, help="of the search")
     parser.add_argument("--plot", help="a PNG file to write")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)

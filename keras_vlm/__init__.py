@@ -36,6 +36,12 @@ from keras_vlm.metrics import score_captions as score_captions
 from keras_vlm.metrics import score_classification as score_classification
 from keras_vlm.metrics import score_retrieval as score_retrieval
 from keras_vlm.metrics import score_vqa as score_vqa
+from keras_vlm.search.pictures import find_duplicates as find_duplicates
+from keras_vlm.search.pictures import index_pictures as index_pictures
+from keras_vlm.search.pictures import open_index as open_index
+from keras_vlm.search.pictures import search_pictures as search_pictures
+from keras_vlm.search.qdrant import QdrantIndex as QdrantIndex
+from keras_vlm.search.vector_index import VectorIndex as VectorIndex
 from keras_vlm.tasks.captioning import Captioner as Captioner
 from keras_vlm.tasks.captioning import build_captioner as build_captioner
 from keras_vlm.tasks.ensemble import CaptionerEnsemble as CaptionerEnsemble
@@ -60,6 +66,7 @@ from keras_vlm.training.callbacks import TrainingBackup as TrainingBackup
 from keras_vlm.training.callbacks import VQAScores as VQAScores
 from keras_vlm.training.evaluate import evaluate as evaluate
 from keras_vlm.training.self_critical import SelfCritical as SelfCritical
+from keras_vlm.training.zero_shot import evaluate_zero_shot as evaluate_zero_shot
 from keras_vlm.vision.augmentation import Augmentation as Augmentation
 from keras_vlm.vision.backbones import Backbone as Backbone
 from keras_vlm.zoo import list_models as list_models

@@ -181,7 +181,8 @@ class PairLoss(keras.losses.Loss):
 
     ``y_pred`` [B,B,K] holds the scores of picture i (first axis) with caption k of picture j;
     ``y_true`` [B,K] is True where there is a caption. All captions of a picture are right answers,
-    and never each other's wrong ones. A subclass implements ``cost(scores, real)``.
+    and never each other's wrong ones. A picture that has none teaches nothing. A subclass
+    implements ``cost(scores, real)``.
 
     Attributes:
         scale: what a cosine is multiplied by at first to be a score, or None where scores are
@@ -228,12 +229,10 @@ class ContrastiveLoss(PairLoss):
 
     def cost(self, scores, real):
         """Returns the mean of both directions."""
-        own = own_pairs(scores)
         right = own_scores(scores)
-        among_pictures = ops.logsumexp(scores, axis=0) - right
-        wrong = ops.where(real[None] & ~own, scores, NEVER)
-        wrong = ops.logsumexp(wrong, axis=(1, 2))
-        among_captions = ops.softplus(wrong[:, None] - right)
+        among_pictures = ops.logsumexp(ops.where(seen(real), scores, NEVER), axis=0) - right
+        wrong = ops.where(wrong_pairs(scores, real), scores, NEVER)
+        among_captions = ops.softplus(ops.logsumexp(wrong, axis=(1, 2))[:, None] - right)
         return mean_of_real(0.5 * (among_pictures + among_captions), real)
 
 
@@ -257,7 +256,8 @@ class SigmoidLoss(PairLoss):
     def cost(self, scores, real):
         """Returns the sum over pictures, and the mean over captions."""
         signs = ops.where(own_pairs(scores), 1.0, -1.0)
-        return mean_of_real(ops.sum(ops.softplus(-signs * scores), axis=0), real)
+        costs = ops.where(seen(real), ops.softplus(-signs * scores), 0.0)
+        return mean_of_real(ops.sum(costs, axis=0), real)
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -285,20 +285,21 @@ class TripletLoss(PairLoss):
 
     def cost(self, scores, real):
         """Returns the mean of both directions' costs."""
-        own = own_pairs(scores)
-        right = own_scores(scores)
-        # Of caption (j, k): against all other pictures; against all captions of other pictures.
-        of_pictures = ops.relu(self.margin + scores - right[None])
-        of_captions = ops.relu(self.margin + scores[:, None] - right[:, :, None, None])
-        of_pictures = ops.where(own, 0.0, of_pictures)
-        of_captions = ops.where((real[None] & ~own)[:, None], of_captions, 0.0)
+        right, wrong = own_scores(scores), wrong_pairs(scores, real)
         if self.hardest:
-            costs = ops.max(of_pictures, axis=0) + ops.max(of_captions, axis=(2, 3))
-        else:
-            wrong = ops.sum(ops.cast(real[None] & ~own, "float32"), axis=(1, 2))
-            pictures = ops.maximum(ops.cast(ops.shape(scores)[0] - 1, "float32"), 1.0)
-            costs = ops.sum(of_pictures, axis=0) / pictures
-            costs += ops.sum(of_captions, axis=(2, 3)) / ops.maximum(wrong, 1.0)[:, None]
+            # The greatest first: margins of all against all would be B*B*K*K numbers.
+            hard = ops.where(wrong, scores, NEVER)
+            of_pictures = ops.relu(self.margin + ops.max(hard, axis=0) - right)
+            of_captions = ops.relu(self.margin + ops.max(hard, axis=(1, 2))[:, None] - right)
+            return mean_of_real(of_pictures + of_captions, real)
+        # Of caption (j, k): against all other pictures; against all captions of other pictures.
+        of_pictures = ops.where(wrong, ops.relu(self.margin + scores - right[None]), 0.0)
+        of_captions = ops.relu(self.margin + scores[:, None] - right[:, :, None, None])
+        of_captions = ops.where(wrong[:, None], of_captions, 0.0)
+        wrong = ops.cast(wrong, "float32")
+        pictures, captions = ops.sum(wrong, axis=0), ops.sum(wrong, axis=(1, 2))[:, None]
+        costs = ops.sum(of_pictures, axis=0) / ops.maximum(pictures, 1.0)
+        costs += ops.sum(of_captions, axis=(2, 3)) / ops.maximum(captions, 1.0)
         return mean_of_real(costs, real)
 
     def get_config(self):
@@ -315,6 +316,16 @@ PAIR_LOSSES = {"contrastive": ContrastiveLoss, "sigmoid": SigmoidLoss, "triplet"
 def own_pairs(scores):
     """Returns [B,B,1] bool: True where scores [B,B,K] are those of a picture's own captions."""
     return ops.eye(ops.shape(scores)[0], dtype="bool")[..., None]
+
+
+def seen(real):
+    """Returns [B,1,1] bool: False for a picture without captions, which is no wrong answer."""
+    return ops.any(real, axis=1)[:, None, None]
+
+
+def wrong_pairs(scores, real):
+    """Returns [B,B,K] bool: True where a caption that is there meets another picture than its."""
+    return real[None] & seen(real) & ~own_pairs(scores)
 
 
 def own_scores(scores):

@@ -3,7 +3,8 @@
     python recipes/captioning_flickr8k_lite0_transformer.py flickr8k:DIR
 """
 
-from captioning import COMMON, FINE_TUNING, SELF_CRITICAL, main
+from captioning import FINE_TUNING, SELF_CRITICAL, main
+from publishing import COMMON
 
 from keras_vlm.training.captioning_run import CaptioningRun
 

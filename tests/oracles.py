@@ -58,14 +58,14 @@ def scenes_captioner(text="lstm", fusion="multi_head", language="en", **options)
     return model
 
 
-def scenes_retriever(text="gru", language="en", **options):
+def scenes_retriever(text="gru", language="en", dim=None, **options):
     """An untrained retriever of rendered scenes."""
     keras.utils.set_random_seed(7)
     examples = load_data("scenes:31", language=language)["train"]
     return build_retriever(
         "conv_small",
         text=TEXT_ENCODERS[text](hidden_dim=24, dropout=0.1),
-        dim=(Tower(16, pooling="attention"), Tower(16, pooling="max")),
+        dim=dim or [Tower(16, pooling="attention"), Tower(16, pooling="max")],
         tokenizer=Tokenizer.fit(examples, minimum_count=1, max_length=9),
         image_size=32,
         **options,

@@ -29,7 +29,7 @@ def load_members(name):
         name: what the user typed; a ``+`` joins the members of an ensemble.
 
     Returns:
-        A ``Captioner`` or a ``CaptionerEnsemble``.
+        A ``Captioner``, a ``Retriever`` or a ``CaptionerEnsemble``.
     """
     from keras_vlm.zoo import load
 
@@ -54,23 +54,24 @@ def _is_there(name):
     return pathlib.Path(name).exists() or name in {model["name"] for model in list_models()}
 
 
-def add_search_arguments(parser):
-    """Adds ``--beam-size`` and ``--batch-size``."""
+def add_search_arguments(parser, whose=""):
+    """Adds ``--beam-size`` and ``--batch-size``; ``whose`` begins the help of the first."""
     parser.add_argument(
         "--beam-size",
         type=int,
         default=3,
-        help="width of the beam search; 1 is greedy (default: 3)",
+        help=f"{whose}width of the beam search; 1 is greedy (default: 3)",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=32, help="pictures decoded at once (default: 32)"
+        "--batch-size", type=int, default=32, help="pictures at once (default: 32)"
     )
 
 
 def print_json(value):
     """Prints JSON with the characters as they are, whatever the terminal's encoding."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    sys.stdout.buffer.write(text.encode("utf-8") + b"\n")
+    # Half a character of a file's name becomes an escape, which is JSON too.
+    sys.stdout.buffer.write(text.encode("utf-8", errors="backslashreplace") + b"\n")
     sys.stdout.flush()
 
 

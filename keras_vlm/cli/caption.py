@@ -27,6 +27,8 @@ def add_arguments(parser):
 def run(options):
     """Writes captions; returns 1 if a picture could not be read."""
     model = open_model(options.model)
+    if not hasattr(model, "caption"):
+        raise TypeError(f"{options.model}: must be a captioner, got a {type(model).__name__}.")
     if options.attention:
         from keras_vlm.explain.attention import attend_words, check_attends, plot_attention
 

@@ -30,7 +30,7 @@ def add_arguments(parser):
         help="split from which the baselines of answers learn (default: train)",
     )
     parser.add_argument("--reliability", metavar="PNG", help="draw confidence against accuracy")
-    add_search_arguments(parser)
+    add_search_arguments(parser, "a captioner's: ")
     parser.add_argument(
         "--folds",
         type=int,

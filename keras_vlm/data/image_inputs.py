@@ -88,6 +88,15 @@ def is_single(images):
     return isinstance(images, (np.ndarray, tf.Tensor)) and len(images.shape) == 3
 
 
+def count_pictures(images):
+    """Returns how many pictures ``images`` are, for a progress bar, or None if it cannot tell."""
+    if is_single(images):
+        return 1
+    if isinstance(images, tf.data.Dataset) or not hasattr(images, "__len__"):
+        return None
+    return len(images)
+
+
 def _items(images):
     """Yields encoded bytes or an array [H,W,3] a picture."""
     if is_single(images):

@@ -51,7 +51,10 @@ def find_version(path):
     path = pathlib.Path(path)
     if (path / "saved_model.pb").exists():
         return path
-    versions = sorted(path.glob("*/saved_model.pb"))
+    versions = sorted(
+        path.glob("*/saved_model.pb"),
+        key=lambda file: (file.parent.name.isdigit(), file.parent.name.zfill(20)),
+    )
     if not versions:
         raise FileNotFoundError(f"{path}: no saved_model.pb in this folder.")
     return versions[-1].parent

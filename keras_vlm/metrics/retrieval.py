@@ -28,7 +28,8 @@ def score_retrieval(images, texts, owners, *, folds=1):
     """Scores a common space by who finds whom.
 
     Args:
-        images: [n,E] float, unit vectors.
+        images: [n,E] float, unit vectors; zeros for a picture that could not be read, which
+            finds nothing and is found by nothing.
         texts: [m,E] float, unit vectors.
         owners: [m] int, the picture (row of ``images``) that each caption describes.
         folds: number of equal parts, in order, that are scored apart and averaged: 5 for the "1k"
@@ -91,7 +92,8 @@ def right_ranks(queries, answers, is_right):
     ranks = []
     for start in range(0, len(queries), BLOCK):
         places = np.arange(start, min(start + BLOCK, len(queries)))
-        scores = queries[places] @ answers.T
+        # What could not be read is zeros, and is found by nobody.
+        scores = np.where(answers.any(axis=1), queries[places] @ answers.T, -np.inf)
         right = is_right(places)
         # Best first; of equals the wrong ones first.
         order = np.lexsort((right, -scores), axis=1)

@@ -5,7 +5,7 @@ Refuses to know keys and files. Dimension letters: q queries, D their width, k r
 
 import numpy as np
 
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 2048
 BLOCK_QUERIES = 1024
 
 
@@ -30,12 +30,13 @@ def exact_search(vectors, dead, queries, k, first=0):
         for start in range(first, len(vectors), BLOCK_ROWS):
             # float32 before the product: NumPy multiplies float16 without BLAS.
             block = vectors[start : start + BLOCK_ROWS].astype(np.float32)
-            found = queries[part] @ block.T
-            found[:, dead[start : start + BLOCK_ROWS]] = -np.inf
-            columns, better = _above(found, scores[part, -1])
-            columns = np.where(columns >= 0, columns + start, -1)
+            # In this order: BLAS takes eight times as long for one query in the other.
+            found = block @ queries[part].T
+            found[dead[start : start + BLOCK_ROWS]] = -np.inf
+            places, better = _above(found, scores[part, -1])
+            places = np.where(places >= 0, places + start, -1)
             rows[part], scores[part] = best(
-                np.concatenate([rows[part], columns], axis=1),
+                np.concatenate([rows[part], places], axis=1),
                 np.concatenate([scores[part], better], axis=1),
                 k,
             )
@@ -78,15 +79,17 @@ def exact_scores(vectors, queries, rows):
 
 
 def _above(scores, floors):
-    """Returns the columns of scores [q,c] above each query's floor [q], and those scores.
+    """Returns the places in scores [c,q] above each query's floor [q], and those scores.
 
     Both are padded, with -1 and -inf, to the query that has most: [q,most].
     """
-    query, column = np.nonzero(scores > floors[:, None])
-    counts = np.bincount(query, minlength=len(scores))
+    place, query = np.nonzero(scores > floors)
+    order = np.argsort(query, kind="stable")
+    place, query = place[order], query[order]
+    counts = np.bincount(query, minlength=len(floors))
     slot = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-    found = np.full((len(scores), counts.max(initial=0)), -1, np.int64)
+    found = np.full((len(floors), counts.max(initial=0)), -1, np.int64)
     better = np.full(found.shape, -np.inf, np.float32)
-    found[query, slot] = column
-    better[query, slot] = scores[query, column]
+    found[query, slot] = place
+    better[query, slot] = scores[place, query]
     return found, better

@@ -23,10 +23,12 @@ TAIL_ROWS = 2048
 # Rows that are linked at a time, and after which a growing graph is saved, or a quarter of it.
 LINK_ROWS = 16384
 SAVE_ROWS = 100_000
+# Wanting more than one in so many rows of a graph, exact search is no slower.
+ROWS_A_RESULT = 4
 
 
 class LiveGraph:
-    """The graph of a store, which is opened at the first need.
+    """The graph of a store, opened with it.
 
     Args:
         store: the ``Store`` whose rows it links.
@@ -35,6 +37,8 @@ class LiveGraph:
     def __init__(self, store):
         self._store = store
         self.forget()
+        # At once, for a writer may remove its file.
+        self._current()
 
     @property
     def rows(self):
@@ -118,7 +122,7 @@ class LiveGraph:
         scores = np.full((len(queries), k), -np.inf, np.float32)
         # Removed rows are found too: as many more are asked for, and more yet where it is in vain.
         count, short = int(np.ceil(k * graph.rows / max(live, 1))), np.arange(len(queries))
-        while len(short) and count < graph.rows // 4:
+        while len(short) and count < graph.rows // ROWS_A_RESULT:
             found = graph.search(queries[short], count, expansion)
             found[store.dead[found]] = -1
             found = best(found, exact_scores(store.vectors, queries[short], found), k)
@@ -147,7 +151,7 @@ class LiveGraph:
             try:
                 return Graph.open(store.path, store.manifest, mapped=mapped)
             except (OSError, RuntimeError, ValueError) as error:
-                # A writer may have saved a newer one, and removed this, since the index was opened.
+                # A writer may have replaced it since the manifest was read.
                 if not store.locked and store.refresh():
                     continue
                 LOGGER.warning(

@@ -198,7 +198,7 @@ class VectorIndex:
         if len(rows):
             self._store.append([], np.empty((0, self.dim)), rows)
 
-    def search(self, queries, k=10, *, expansion=64):
+    def search(self, queries, k=10, *, expansion=48):
         """Finds the nearest vectors by cosine.
 
         Args:

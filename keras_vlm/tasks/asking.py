@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_number
-from keras_vlm.data.image_inputs import is_single
+from keras_vlm.data.image_inputs import count_pictures, is_single
 
 UNREADABLE = "the picture cannot be read"
 EMPTY = "the question is empty"
@@ -73,8 +73,7 @@ class AnswerMixin:
         check_number("answer", "top_k", top_k, minimum=1, integer=True)
         single = is_single(images)
         asked = _arrange(images, questions, single)
-        total = 1 if single else getattr(images, "__len__", lambda: None)()
-        progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
+        progress = keras.utils.Progbar(count_pictures(images), unit_name="picture") if verbose else None
         found = []
         for batch in self._read_pictures(images, batch_size):
             count = len(batch[0])
@@ -113,7 +112,7 @@ def _arrange(images, questions, single):
     wrong = [text for row in rows for text in row if not isinstance(text, str)]
     if wrong:
         raise TypeError(f"answer: a question must be a string, got {wrong[0]!r}.")
-    known = 1 if single else getattr(images, "__len__", lambda: None)()
+    known = count_pictures(images)
     if known is not None and known != len(rows):
         raise ValueError(
             f"answer: questions must have one entry a picture, got {len(rows)} for {known} "

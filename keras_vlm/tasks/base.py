@@ -46,6 +46,14 @@ class PictureTextModel(keras.Model):
         """Runs what comes after the encoder, on ``image_features`` and the other inputs."""
         raise NotImplementedError
 
+    def save(self, filepath, overwrite=True, **kwargs):
+        """Saves the model, as ``keras.Model.save``; also one that has not taken a step yet."""
+        # A model that is saved with half an optimizer could not be loaded.
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
+        super().save(filepath, overwrite=overwrite, **kwargs)
+
     def save_own_variables(self, store):
         """Saves the state of dropout too, so that a resumed run draws what the killed one would."""
         super().save_own_variables(store)

@@ -7,7 +7,7 @@ N picture tokens, C their width, n texts a picture, T text positions.
 import keras
 import tensorflow as tf
 
-from keras_vlm.data.image_inputs import is_single, read_images
+from keras_vlm.data.image_inputs import count_pictures, read_images
 from keras_vlm.decoding import BeamSearch
 
 
@@ -120,7 +120,7 @@ class CaptionMixin:
         if strategy is None:
             strategy = BeamSearch(beam_size)
         results = []
-        total = 1 if is_single(images) else getattr(images, "__len__", lambda: None)()
+        total = count_pictures(images)
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
         for batch, valid in read_images(
             images, self.image_size, resize=self.resize, batch_size=batch_size

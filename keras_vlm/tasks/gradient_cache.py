@@ -45,7 +45,10 @@ def cached_gradients(model, inputs, real, chunk):
         return tf.TensorArray(dtype, count, infer_shape=False)
 
     first = (0, array(tf.float32), array(tf.float32), [array(s.value.dtype) for s in states])
-    _, images, texts, drawn = tf.while_loop(lambda i, *_: i < count, look, first)
+    # One at a time: several chunks in flight would be the memory that this is to save.
+    _, images, texts, drawn = tf.while_loop(
+        lambda i, *_: i < count, look, first, parallel_iterations=1
+    )
     captions, width = real.shape[1], model.image_tower.dim
     images = tf.ensure_shape(images.concat(), (None, width))
     texts = tf.ensure_shape(texts.concat(), (None, captions, width))
@@ -74,5 +77,7 @@ def cached_gradients(model, inputs, real, chunk):
             for total, gradient in zip(gradients, more, strict=True)
         ]
 
-    _, gradients = tf.while_loop(lambda i, _: i < count, learn, (0, gradients))
+    _, gradients = tf.while_loop(
+        lambda i, _: i < count, learn, (0, gradients), parallel_iterations=1
+    )
     return loss, gradients

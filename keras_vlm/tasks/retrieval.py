@@ -6,13 +6,16 @@ height, W width, N picture tokens, C their width, K captions a picture, T text p
 the common space.
 """
 
+import hashlib
+import json
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_choice, check_number, resolve
 from keras_vlm.core.serialization import serialize_unbuilt
-from keras_vlm.data.image_inputs import is_single, read_images
+from keras_vlm.data.image_inputs import count_pictures, read_images
 from keras_vlm.losses import PAIR_LOSSES, PairLoss
 from keras_vlm.tasks.base import PRECISIONS, PictureTextModel, resolve_optimizer
 from keras_vlm.tasks.gradient_cache import cached_gradients
@@ -27,6 +30,8 @@ TEMPLATES = {
     "en": ("a {}", "a picture of a {}", "there is a {}"),
     "zh": ("{}", "一张{}的照片", "有{}"),
 }
+# What cosines are multiplied by, to be told apart by a softmax, where no scale was learned.
+UNSCALED = 1 / 0.07
 
 
 def build_retriever(
@@ -199,8 +204,9 @@ class Retriever(PictureTextModel):
             y: targets, where ``x`` has none.
             shuffle: as for ``keras.Model.fit``; ``batches`` has shuffled already.
             gradient_cache: None, or the number of pictures that go through the towers at once. The
-                step is that of the whole batch, to rounding; its memory is that of so few pictures,
-                and its time that of one forward pass more.
+                step is that of the whole batch, to rounding, but that dropout draws for each chunk
+                and that batch normalisation which learns sees a chunk. Its memory is that of so few
+                pictures, and its time that of one forward pass more.
             **kwargs: as for ``keras.Model.fit``.
 
         Returns:
@@ -269,7 +275,7 @@ class Retriever(PictureTextModel):
             FileNotFoundError: a path does not exist.
             TypeError: ``images`` is none of the above.
         """
-        total = 1 if is_single(images) else getattr(images, "__len__", lambda: None)()
+        total = count_pictures(images)
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
         found, done = [], 0
         for batch, valid in read_images(
@@ -310,7 +316,9 @@ class Retriever(PictureTextModel):
             batch_size: pictures a forward pass.
 
         Returns:
-            [n,L] float32: probabilities of the L labels; NaN for a picture that cannot be read.
+            [n,L] float32: probabilities of the L labels, by the scale that the loss has learned
+            (the triplet loss learns none, and gets CLIP's first one); NaN for a picture that cannot
+            be read.
 
         Raises:
             ValueError: there are no labels, or a template has no ``{}``.
@@ -332,9 +340,23 @@ class Retriever(PictureTextModel):
         classes = self.embed_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)
         classes /= np.linalg.norm(classes, axis=1, keepdims=True)
         vectors = self.embed_images(images, batch_size=batch_size)
-        scores = tf.constant(vectors @ classes.T) * self.pair_scores.current_scale()
+        # A loss that compares cosines themselves has no scale.
+        scale = UNSCALED if self.pair_scores.scale is None else self.pair_scores.current_scale()
+        scores = tf.constant(vectors @ classes.T) * scale
         readable = vectors.any(axis=1, keepdims=True)
         return np.where(readable, tf.nn.softmax(scores).numpy(), np.float32("nan"))
+
+    def fingerprint(self):
+        """Returns a hex digest of all that the vectors depend on: vectors of two do not compare."""
+        digest = hashlib.blake2b(digest_size=16)
+        parts = (self.text_encoder, self.image_tower, self.text_tower)
+        options = [self.image_size, self.resize, self.tokenizer.get_config()]
+        options += [[type(part).__name__, _essence(part.get_config())] for part in parts]
+        digest.update(json.dumps(options, sort_keys=True).encode())
+        for part in (self.encoder, self.image_head, self.text_head):
+            for weight in part.weights:
+                digest.update(np.ascontiguousarray(weight.numpy()).view(np.uint8))
+        return digest.hexdigest()
 
     def unknown_words(self, text):
         """Lists the words of a text that the model has never learned, which it cannot search for.
@@ -368,3 +390,11 @@ class Retriever(PictureTextModel):
             for part, value in config.items()
         }
         return cls(**made)
+
+
+def _essence(config):
+    """Returns of a layer's options those that its output depends on."""
+    if isinstance(config, dict):
+        left_out = {"name", "dtype", "dropout", "trainable", "build_config", "shared_object_id"}
+        return {k: _essence(value) for k, value in config.items() if k not in left_out}
+    return config

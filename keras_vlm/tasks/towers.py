@@ -65,7 +65,7 @@ class Tower(keras.layers.Layer):
         if self.hidden_dim:
             tokens = self.dropout(self.hidden(tokens), training=training)
         pooled, _ = self.pooling(self.dense(tokens), token_mask=token_mask)
-        return ops.normalize(ops.cast(pooled, "float32"), axis=-1)
+        return to_unit(ops.cast(pooled, "float32"))
 
     def compute_output_spec(self, tokens, token_mask=None, training=None):
         """Returns the shape and the type of the vectors."""
@@ -86,6 +86,30 @@ class Tower(keras.layers.Layer):
         """Makes the tower that ``get_config`` described."""
         pooling = keras.saving.deserialize_keras_object(config.pop("pooling"))
         return cls(**config, pooling=pooling)
+
+
+def to_unit(vectors):
+    """Brings vectors [...,E] to unit norm; zeros stay zeros, and their gradient is finite.
+
+    ``ops.normalize`` gives NaN as the gradient of zeros under XLA, and padding pools to zeros.
+    """
+    squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    return vectors * ops.rsqrt(ops.maximum(squares, 1e-12))
+
+
+class AtMost(keras.constraints.Constraint):
+    """Keeps a weight below a bound after each step, so that it can always come down again.
+
+    Args:
+        bound: the bound.
+    """
+
+    def __init__(self, bound):
+        self.bound = bound
+
+    def __call__(self, weight):
+        """Returns the weight, cut off at the bound."""
+        return ops.minimum(weight, self.bound)
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -140,7 +164,12 @@ class PairScores(keras.layers.Layer):
         """Builds the two numbers."""
         if self.scale is not None:
             first = keras.initializers.Constant(float(np.log(self.scale)))
-            self.log_scale = self.add_weight(shape=(), initializer=first, name="log_scale")
+            self.log_scale = self.add_weight(
+                shape=(),
+                initializer=first,
+                constraint=AtMost(float(np.log(MOST_SCALE))),
+                name="log_scale",
+            )
         if self.bias is not None:
             first = keras.initializers.Constant(self.bias)
             self.bias_weight = self.add_weight(shape=(), initializer=first, name="bias")
@@ -166,4 +195,4 @@ class PairScores(keras.layers.Layer):
 
     def current_scale(self):
         """Returns what a cosine is multiplied by now; without a learned scale, 1."""
-        return 1.0 if self.scale is None else ops.minimum(ops.exp(self.log_scale), MOST_SCALE)
+        return 1.0 if self.scale is None else ops.exp(self.log_scale)

@@ -154,6 +154,18 @@ class Tokenizer:
             ids.append(found)
         return ids
 
+    def words_of(self, text):
+        """Splits a text into words, or characters, as the tokenizer does.
+
+        Args:
+            text: a string.
+
+        Returns:
+            A list of strings.
+        """
+        words = _split([text], self.unit).flat_values.numpy()
+        return [word.decode("utf-8") for word in words]
+
     def unknown_words(self, text):
         """Lists the words of a text that are not in the vocabulary.
 
@@ -167,9 +179,8 @@ class Tokenizer:
             >>> Tokenizer(["a", "dog"], max_length=5).unknown_words("A zebra and a dog")
             ['zebra', 'and']
         """
-        words = _split([text], self.unit).flat_values
-        unknown = self.table.lookup(words) == UNKNOWN_ID
-        return [word.decode("utf-8") for word in tf.boolean_mask(words, unknown).numpy()]
+        known = set(self.vocabulary)
+        return [word for word in self.words_of(text) if word not in known]
 
     def find_unknown(self, text):
         """Tells how much of each text is known, in TensorFlow ops.

@@ -76,9 +76,6 @@ class ScoresCallback(keras.callbacks.Callback):
             text = (self.folder / "scores.json").read_text(encoding="utf-8")
             self.history = json.loads(text)["history"]
         if self.score_start and not self.history:
-            # A model that is saved with half an optimizer could not be loaded.
-            if not self.model.optimizer.built:
-                self.model.optimizer.build(self.model.trainable_variables)
             self._score(-1, {})
 
     def on_epoch_end(self, epoch, logs=None):

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from keras_vlm.core.checks import check_number
 from keras_vlm.core.files import write_json
 from keras_vlm.core.version import VERSION
 from keras_vlm.data.questions import flatten
@@ -131,6 +132,7 @@ def evaluate(
 
 def _evaluate_retrieval(model, examples, batch_size, folds, verbose):
     """Scores the common space of a retriever on a data split."""
+    check_number("evaluate", "folds", folds, minimum=1, maximum=len(examples), integer=True)
     images = model.embed_images(examples, batch_size=batch_size, verbose=verbose)
     captions = [text for texts in examples.captions for text in texts]
     owners = np.repeat(np.arange(len(examples)), [len(texts) for texts in examples.captions])
@@ -154,6 +156,7 @@ def _evaluate_retrieval(model, examples, batch_size, folds, verbose):
         "ties": "against",
         "split": f"{examples.name}:{examples.split}",
         "n": len(examples),
+        "unreadable": int((~images.any(axis=1)).sum()),
         "folds": folds,
         "keras_vlm": VERSION,
     }

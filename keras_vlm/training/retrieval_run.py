@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import keras
 
+from keras_vlm.core.checks import check_number
 from keras_vlm.fusion.pooling import POOLINGS
 from keras_vlm.losses import PAIR_LOSSES
 from keras_vlm.tasks.retrieval import Retriever, build_retriever
@@ -63,6 +64,18 @@ class RetrievalRun(TrainingRun):
     dropout: float = 0.3
     memory_dropout: float = 0.2
     gradient_cache: int | None = None
+
+    def __post_init__(self):
+        """Checks what nobody else checks before the work begins.
+
+        Raises:
+            ValueError: an option is unknown or out of range, or does not go with ``start``.
+        """
+        super().__post_init__()
+        if self.gradient_cache is not None:
+            check_number(
+                "RetrievalRun", "gradient_cache", self.gradient_cache, minimum=1, integer=True
+            )
 
 
 def train_retriever(run, *, verbose=1):

@@ -27,8 +27,8 @@ OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
 }
 
-# The copy of the model that a run goes on from, there until the run is done.
-START = "start.keras"
+# Copies of the model that a run goes on from, or takes its encoder from, there until it is done.
+START, BACKBONE = "start.keras", "backbone.keras"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ class TrainingRun:
             (``OF_THE_MODEL``) are not used and must be left alone. It is scored first: where
             nothing is better, it is the run's best model.
         backbone: name of a backbone, or a model of this package, a file or a published name, whose
-            encoder is taken over.
+            encoder is taken over, with its ``image_size`` and ``resize`` where these are left
+            alone.
         trainable_from: None to freeze the backbone, ``"all"``, or the layer from which on it
             learns; ``conv_small``, which has no weights from ImageNet, learns as a whole.
         image_size: pixels a side.
@@ -166,7 +167,6 @@ def train(run, *, build, scores, fit_options=None, verbose=1):
     _claim_folder(run, out)
     if (out / "model.keras").exists():
         return _finish(out)
-    keras.utils.set_random_seed(run.seed)
     data = run.open_data()
     training, validation = data[run.split], data[run.validation_split]
     if training is validation:
@@ -175,7 +175,10 @@ def train(run, *, build, scores, fit_options=None, verbose=1):
             f"on, got {run.validation_split!r}. {run.data} has {', '.join(data)}."
         )
     steps = run.epochs * max(1, len(training) // run.batch_size)
-    model = build(run, training, _open_start(run, out), build_optimizer(run, steps))
+    found = _open_start(run, out)
+    # Loading draws seeds, and a resumed run loads less.
+    keras.utils.set_random_seed(run.seed)
+    model = build(run, training, found, build_optimizer(run, steps))
     batches, validation_batches = _batches(run, out, model, training, validation)
     model.fit(
         batches,
@@ -242,17 +245,20 @@ def make_backbone(run, dtype):
             resize=run.resize,
             dtype=dtype,
         )
+    copy = pathlib.Path(run.out) / BACKBONE
     # The error would list published models only, where the user may have meant a backbone.
-    if not _is_model(run.backbone):
+    if not copy.exists() and not _is_model(run.backbone):
         check_choice(type(run).__name__, "backbone", run.backbone, BACKBONES)
-    found = load(run.backbone).encoder
+    found = load(copy if copy.exists() else run.backbone).encoder
     _check_backbone(run, "backbone", found)
-    return found.thawed(
-        _trainable_from(run, found.architecture),
-        image_size=run.image_size,
-        resize=run.resize,
-        dtype=dtype,
-    )
+    defaults = {field.name: field.default for field in dataclasses.fields(run)}
+    # Its own size and way to resize, unless others are asked for.
+    changes = {
+        name: getattr(run, name)
+        for name in ("image_size", "resize")
+        if getattr(run, name) != defaults[name]
+    }
+    return found.thawed(_trainable_from(run, found.architecture), dtype=dtype, **changes)
 
 
 def thaw_start(run, found, kind):
@@ -303,15 +309,22 @@ def _is_model(name):
 
 
 def _open_start(run, out):
-    """Returns the model that a run goes on from, or None."""
+    """Returns the model that a run goes on from, or None; keeps copies of what it begins with."""
+    # Copies: whatever becomes of the other files, this run can be resumed.
+    if run.start is None and run.backbone not in BACKBONES and _is_model(run.backbone):
+        _keep(run.backbone, out / BACKBONE)
     if run.start is None:
         return None
-    if not (out / START).exists():
-        # A copy: whatever becomes of the other file, this run can be resumed.
-        found = load(run.start)
-        with replace_file(out / START) as temporary:
-            found.save(temporary)
+    _keep(run.start, out / START)
     return load(out / START)
+
+
+def _keep(name, path):
+    """Writes a copy of a model, if it is not there."""
+    if not path.exists():
+        found = load(name)
+        with replace_file(path) as temporary:
+            found.save(temporary)
 
 
 def _claim_folder(run, out):
@@ -322,6 +335,8 @@ def _claim_folder(run, out):
     """
     unused = {"out"} if run.start is None else {"out", *run.OF_THE_MODEL}
     options = {k: v for k, v in dataclasses.asdict(run).items() if k not in unused}
+    # Notes of before there were other tasks do not name theirs.
+    options["run"] = type(run).__name__
     note = out / "run.json"
     if not note.exists():
         check_output_folder(out)
@@ -329,12 +344,13 @@ def _claim_folder(run, out):
         return
     noted = json.loads(note.read_text(encoding="utf-8"))
     defaults = {field.name: field.default for field in dataclasses.fields(run)}
+    defaults["run"] = "CaptioningRun"
     changed = [key for key in options if options[key] != noted.get(key, defaults[key])]
     if not changed:
         return
     # Before its first backup a run has nothing to lose: a wrong option may be put right.
     if not any((out / name).exists() for name in ("backup", "model.keras")):
-        for name in (START, "best.keras", "scores.json", "log.csv"):
+        for name in (START, BACKBONE, "best.keras", "scores.json", "log.csv"):
             (out / name).unlink(missing_ok=True)
         write_json(note, options)
         return
@@ -347,7 +363,8 @@ def _claim_folder(run, out):
 
 def _finish(out):
     """Removes what only an interrupted run needs; returns the best model."""
-    (out / START).unlink(missing_ok=True)
+    for name in (START, BACKBONE):
+        (out / name).unlink(missing_ok=True)
     shutil.rmtree(out / "backup", ignore_errors=True)
     return keras.saving.load_model(out / "model.keras")
 

@@ -12,7 +12,7 @@ import sys
 import keras
 import pytest
 import tensorflow as tf
-from oracles import scenes_captioner
+from oracles import scenes_captioner, scenes_retriever
 
 from keras_vlm import evaluate, list_models, load, load_data
 from keras_vlm.cli.main import COMMANDS, main
@@ -268,4 +268,111 @@ def test_a_keras_model_that_is_no_captioner(tmp_path, capsys):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
     code, _, err = run(["caption", path, PHOTO], capsys)
     assert code == 1
-    assert f"{path}: must hold a model of this package (Captioner), got Sequential" in err
+    assert f"{path}: must hold a model of this package (Captioner, " in err
+    assert "got Sequential" in err
+
+
+# Retrieval
+
+
+@pytest.fixture(scope="module")
+def retriever_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("retriever") / "model.keras"
+    scenes_retriever("bag").save(path)
+    return str(path)
+
+
+def test_a_retriever_writes_no_captions(retriever_path, capsys):
+    code, _, err = run(["caption", retriever_path, PHOTO], capsys)
+    assert (code, "must be a captioner, got a Retriever" in err) == (1, True)
+
+
+def test_index_then_search(retriever_path, photos, tmp_path, capsys, monkeypatch):
+    index = tmp_path / "index"
+    arguments = ["index", photos, "--out", index, "--kind", "flat"]
+    code, out, err = run([*arguments, "--model", retriever_path], capsys)
+    assert code == 0
+    assert "30 pictures added, 0 were there, 0 removed, 1 cannot be read" in out
+    # The index knows its model, from whatever folder it is asked for.
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "found.html"
+    asked = ["search", "index", "a red zebra", "--k", 4, "--html", page]
+    code, out, err = run(asked, capsys)
+    assert code == 0
+    assert "the model has never learned: zebra" in err
+    rows = [line.split("  ") for line in out.splitlines()]
+    assert len(rows) == 4
+    model = load(retriever_path)
+    paths = sorted(photos.glob("*.png"))
+    scores = model.embed_images(paths) @ model.embed_texts("a red zebra")[0]
+    assert [float(score) for score, _ in rows] == pytest.approx(
+        sorted(scores, reverse=True)[:4], abs=2e-3
+    )
+    assert page.read_text().count("data:image/jpeg") == 4
+    code, out, _ = run(["search", index, "--image", rows[0][1], "--json"], capsys)
+    assert json.loads(out)[0]["picture"] == rows[0][1]
+    assert json.loads(out)[0]["score"] == pytest.approx(1, abs=2e-3)
+    code, _, err = run(["search", index], capsys)
+    assert (code, "text or image must be given" in err) == (1, True)
+
+
+def test_classify(retriever_path, photos, tmp_path, capsys):
+    paths = [photos / "0.png", photos / "broken.jpg"]
+    labels = "red circle,blue square"
+    code, out, err = run(["classify", retriever_path, *paths, "--labels", labels], capsys)
+    [expected] = load(retriever_path).classify([paths[0]], labels.split(","))
+    assert code == 1
+    best = labels.split(",")[expected.argmax()]
+    assert out.startswith(f"{paths[0]}: {best} {expected.max():.2f}, ")
+    assert f"{paths[1]}: cannot be read as a picture" in err
+    for i, label in enumerate(["red_circle", "blue_square", "red_circle"]):
+        (tmp_path / "set" / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / f"{i}.png", tmp_path / "set" / label / f"{i}.png")
+    code, out, _ = run(["classify", retriever_path, tmp_path / "set", "--json"], capsys)
+    found = json.loads(out)
+    right = [row["label"] == row["predicted"] for row in found["predictions"]]
+    assert len(right) == 3
+    assert found["scores"]["accuracy"] == pytest.approx(sum(right) / 3)
+    code, _, err = run(["classify", retriever_path, paths[0]], capsys)
+    assert (code, "--labels must be given" in err) == (1, True)
+
+
+def test_duplicates(retriever_path, photos, tmp_path, capsys):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(photos / "3.png", folder / name)
+    arguments = ["duplicates", folder, "--model", retriever_path, "--threshold", 0.9999]
+    code, out, _ = run([*arguments, "--html", tmp_path / "same.html"], capsys)
+    assert code == 0
+    assert out.split()[-2:] == [str(folder / "a.png"), str(folder / "b.png")]
+    assert (tmp_path / "same.html").read_text().count("data:image/jpeg") == 2
+    (folder / "b.png").unlink()
+    code, out, _ = run([*arguments, "--json"], capsys)
+    assert json.loads(out) == []
+
+
+def test_train_and_evaluate_a_retriever(photos, tmp_path, capsys):
+    sizes = [
+        "--backbone", "conv_small", "--image-size", "16", "--text", "bag", "--hidden-dim", "12",
+        "--epochs", "1", "--batch-size", "4", "--minimum-count", "1", "--dim", "8",
+    ]  # fmt: skip
+    arguments = ["train", f"folder:{photos}", "--out", tmp_path / "run", "--task", "retrieval"]
+    code, out, _ = run([*arguments, *sizes], capsys)
+    assert code == 0
+    assert "by mean_recall on val" in out
+    assert f"keras-vlm index DIR --model {tmp_path / 'run' / 'model.keras'}" in out
+    model = tmp_path / "run" / "model.keras"
+    report = tmp_path / "scores.json"
+    asked = ["evaluate", model, f"folder:{photos}", "--split", "test", "--json", report]
+    code, out, _ = run(asked, capsys)
+    found = json.loads(report.read_text())
+    assert (code, "image_to_text_R@1" in out) == (0, True)
+    assert {"image_to_text_R@1", "text_to_image_R@10", "text_to_image_median_rank"} <= set(
+        found["scores"]
+    )
+    assert [row["score"] for row in found["predictions"] if row["image_id"] == "broken.jpg"] == [
+        None
+    ]
+    code, _, err = run([*arguments, "--fusion", "additive"], capsys)
+    assert (code, "--fusion does not go with --task retrieval" in err) == (1, True)

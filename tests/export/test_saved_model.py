@@ -1,97 +1,21 @@
 """The SavedModel: served words equal Python's, in TensorFlow alone and in a server's loader."""
 
-import base64
-import json
-import pathlib
-import subprocess
-import sys
-import textwrap
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from oracles import scenes_captioner
 from PIL import Image
+from serving import LOADED_BY_A_SERVER, LOADED_BY_TENSORFLOW, PHOTO, call_apart
 from tensorflow.python.saved_model import loader_impl
 
 from keras_vlm import BeamSearch, GreedySearch, ServedCaptioner, export_saved_model
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.text import TEXT_DECODERS
 
-PHOTO = pathlib.Path(__file__).parents[1] / "photos" / "photo.jpg"
 BEAM = 3
 # "attention" is another name for "multi_head".
 FUSION_NAMES = [name for name in FUSIONS if name != "attention"]
-
-# Neither finds this package: `keras_vlm` is made unimportable first.
-ALONE = """
-    import base64, json, sys
-    sys.modules["keras_vlm"] = None
-    import tensorflow as tf
-    data = [base64.b64decode(text) for text in json.load(sys.stdin)]
-"""
-LOADED_BY_TENSORFLOW = ALONE + """
-    found = tf.saved_model.load(sys.argv[1]).signatures[sys.argv[2]](
-        image_bytes=tf.constant(data))
-    found = {name: value.numpy() for name, value in found.items()}
-"""
-# What tensorflow_model_server does: XLA is off, the graph runs in a session.
-LOADED_BY_A_SERVER = ALONE + """
-    import ctypes, pathlib
-    library = pathlib.Path(tf.__file__).parent / "libtensorflow_cc.so.2"
-    ctypes.CDLL(str(library))._ZN10tensorflow21DisableXlaCompilationEv()
-    with tf.compat.v1.Session(graph=tf.Graph()) as session:
-        meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], sys.argv[1])
-        signature = meta.signature_def[sys.argv[2]]
-        found = session.run(
-            {name: info.name for name, info in signature.outputs.items()},
-            {signature.inputs["image_bytes"].name: data})
-"""
-ANSWER = """
-    print(json.dumps({
-        name: [text.decode() for text in value.ravel()] if value.dtype == object else value.tolist()
-        for name, value in found.items()}))
-"""
-
-
-def call_apart(loader, folder, pictures, signature="serving_default"):
-    """Calls a SavedModel in a process of its own; returns its outputs."""
-    code = textwrap.dedent(loader) + textwrap.dedent(ANSWER)
-    done = subprocess.run(
-        [sys.executable, "-X", "utf8", "-W", "ignore", "-c", code, str(folder), signature],
-        input=json.dumps([base64.b64encode(data).decode() for data in pictures]),
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1].replace("-Infinity", "-1e999"))
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Eight files of different sizes and formats, the sixth of them corrupt."""
-    folder = tmp_path_factory.mktemp("pictures")
-    photo = Image.open(PHOTO).convert("RGB")
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    saved = [
-        ("a.jpg", photo, {}),
-        ("b.png", photo.resize((31, 47)), {}),
-        ("c.gif", photo.resize((61, 29)), {}),
-        ("d.bmp", photo.resize((17, 23)), {}),
-        ("e.jpg", photo.resize((101, 67)), {"exif": turned.tobytes()}),
-        ("g.png", photo.resize((1, 1)), {}),
-        ("h.webp", photo.resize((53, 59)), {"lossless": True}),
-    ]
-    data = []
-    for name, image, options in saved:
-        image.save(folder / name, **options)
-        data.append((folder / name).read_bytes())
-    data.insert(5, data[0][: len(data[0]) // 3])
-    return data
-
 
 @pytest.fixture(scope="module")
 def captioner():

@@ -84,9 +84,22 @@ def test_a_model_that_says_the_same_of_everything_scores_nothing():
     assert found["text_to_image_median_rank"] == 11
 
 
+def test_a_picture_that_could_not_be_read_finds_nothing_and_is_found_by_nothing():
+    """Even where everything else is far from everything."""
+    images, texts = np.ones((11, 1)), -np.ones((11, 1))
+    images[0] = 0
+    found = right_ranks(texts[:1], images, lambda q: np.eye(11)[:1])
+    assert [ranks.tolist() for ranks in found] == [[11]]
+    found = score_retrieval(images, texts, np.arange(11))
+    assert found["image_to_text_R@10"] == 0
+    assert found["text_to_image_R@1"] == 0
+
+
 def test_ranks_of_all_right_answers():
     ranks = right_ranks(
-        np.array([[1.0]]), np.array([[3.0], [1.0], [2.0], [2.0]]), lambda q: np.array([[0, 1, 0, 1]])
+        np.array([[1.0]]),
+        np.array([[3.0], [1.0], [2.0], [2.0]]),
+        lambda q: np.array([[0, 1, 0, 1]]),
     )
     assert [found.tolist() for found in ranks] == [[3, 4]]
 

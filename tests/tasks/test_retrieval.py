@@ -8,6 +8,7 @@ import tensorflow as tf
 from oracles import scenes_retriever, tiny_encoder
 
 from keras_vlm import Backbone, Tokenizer, build_retriever, load_data
+from keras_vlm.fusion.pooling import POOLINGS
 from keras_vlm.losses import PAIR_LOSSES, TripletLoss
 from keras_vlm.tasks.gradient_cache import cached_gradients
 from keras_vlm.tasks.towers import PairScores, Tower
@@ -94,6 +95,17 @@ def test_xla(made):
 
 def test_a_step_under_xla(made):
     contracts.check_fits_under_xla(made[0], made[1])
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_padded_captions_leave_weights_finite_under_xla(pooling, examples):
+    """Padding pools to zeros, whose unit vector has no direction."""
+    model = scenes_retriever("bag", dim=[Tower(16), Tower(16, pooling=pooling)])
+    inputs, real = next(iter(model.batches(examples, 5, captions_per_image=7)))
+    assert not real.numpy().all()
+    model.compile("sgd", model.loss, jit_compile=True)
+    model.train_on_batch(inputs, real)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 @pytest.mark.parametrize("loss", PAIR_LOSSES)
@@ -193,6 +205,41 @@ def test_classify_is_a_softmax_over_templates(gru, examples):
         model.classify(data, [])
     with pytest.raises(ValueError, match="templates must have {} .* got 'a picture'"):
         model.classify(data, ["dog"], templates=["a picture"])
+
+
+def test_the_scale_stays_below_its_bound_and_can_come_down():
+    scores = PairScores(200.0)
+    scores.build((3, 4), (3, 2, 4))
+    optimizer = keras.optimizers.SGD(0.01)
+    optimizer.apply([tf.constant(-1.0)], scores.trainable_variables)
+    assert float(scores.current_scale()) == pytest.approx(100)
+    optimizer.apply([tf.constant(1.0)], scores.trainable_variables)
+    assert float(scores.current_scale()) < 100
+
+
+def test_a_fingerprint_tells_options_apart(gru):
+    model = gru[0]
+    config = keras.saving.serialize_keras_object(model)
+    twin = keras.saving.deserialize_keras_object(config)
+    twin.set_weights(model.get_weights())
+    assert twin.fingerprint() == model.fingerprint()
+    tokenizer, encoder = model.tokenizer, model.encoder
+    others = [
+        build_retriever(
+            encoder, tokenizer=tokenizer, text=TEXT_ENCODERS["bag"](hidden_dim=6),
+            dim=[Tower(4), Tower(4, pooling=pooling)],
+        )
+        for pooling in ("mean", "max")
+    ]  # fmt: skip
+    others[1].set_weights(others[0].get_weights())
+    assert others[0].fingerprint() != others[1].fingerprint()
+
+
+def test_a_dataset_of_unknown_length(gru, examples):
+    data = examples.dataset().filter(lambda example: example["index"] < 3)
+    np.testing.assert_allclose(
+        gru[0].embed_images(data), gru[0].embed_images(examples)[:3], atol=1e-5
+    )
 
 
 def test_batches_mark_captions_that_are_not_there(examples):

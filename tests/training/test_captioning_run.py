@@ -131,6 +131,7 @@ def test_the_files_of_a_finished_run(finished):
     out = pathlib.Path(run.out)
     assert sorted(path.name for path in out.iterdir()) == FILES
     options = read_json(out / "run.json")
+    assert options.pop("run") == "CaptioningRun"
     assert {**options, "out": run.out} == dataclasses.asdict(run)
     summary = read_json(out / "scores.json")
     assert [entry["epoch"] for entry in summary["history"]] == [0, 1, 2]

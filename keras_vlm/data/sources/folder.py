@@ -23,6 +23,7 @@ import functools
 import hashlib
 
 from keras_vlm.core.checks import DataError
+from keras_vlm.data.image_files import IMAGE_SUFFIXES
 from keras_vlm.data.sources.base import FileExamples, Splits, usable_records
 from keras_vlm.data.sources.folder_captions import READERS, read_captions
 from keras_vlm.data.sources.folder_questions import SUFFIXES, parse_keys, read_questions
@@ -31,7 +32,6 @@ from keras_vlm.data.sources.reading import check_folder
 CAPTION_FILES = tuple(f"captions{suffix}" for suffix in READERS)
 QUESTION_FILES = tuple(f"questions{suffix}" for suffix in SUFFIXES)
 IMAGE_FOLDERS = ("images", "Images", ".")
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}
 VALIDATION_FROM, TEST_FROM = 0.90, 0.95
 
 

@@ -1,0 +1,256 @@
+"""Pictures found by a sentence or by another picture: a retriever meets an index.
+
+A picture's key is its path, or its name within a data set that has no files. Refuses to know how
+vectors are stored and compared. Dimension letters: n pictures, E width of the retriever's space.
+"""
+
+import dataclasses
+import itertools
+import logging
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_vlm.core.checks import check_number
+from keras_vlm.data.image_files import find_pictures, read_or_nothing
+from keras_vlm.search.near_duplicates import near_duplicates
+from keras_vlm.search.vector_index import VectorIndex
+from keras_vlm.tasks.retrieval import Retriever
+from keras_vlm.zoo import load
+
+LOGGER = logging.getLogger("keras_vlm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Indexed:
+    """What ``index_pictures`` did.
+
+    Attributes:
+        added: number of pictures added now.
+        known: number of pictures that were in the index already.
+        removed: number of pictures removed, whose files are gone.
+        unreadable: keys of the pictures that cannot be read, which are tried again next time.
+    """
+
+    added: int
+    known: int
+    removed: int
+    unreadable: list
+
+
+def index_pictures(
+    model,
+    pictures,
+    path,
+    *,
+    model_name="",
+    kind="hnsw",
+    prune=False,
+    batch_size=256,
+    verbose=1,
+):
+    """Puts pictures into an index, or those that a first attempt has not reached.
+
+    Args:
+        model: a ``Retriever``.
+        pictures: a folder, which is searched for pictures, a list of paths, or a data split.
+        path: folder of the index; one that is there is added to.
+        model_name: what the model is loaded by, kept in the index for ``search_pictures``.
+        kind: of a new index, as in ``VectorIndex.create``.
+        prune: whether pictures of the index that were in this folder and are there no more are
+            removed; for a folder only.
+        batch_size: pictures a commit: a kill loses at most as many.
+        verbose: 1 for a progress bar, 0 for none.
+
+    Returns:
+        An ``Indexed``.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        DataError: there is no picture.
+        ImportError: the kind needs USearch, which is not installed.
+        ValueError: the index is another model's, or an option is out of range.
+        BlockingIOError: another process writes to the index.
+    """
+    check_number("index_pictures", "batch_size", batch_size, minimum=1, integer=True)
+    if prune and not isinstance(pictures, (str, pathlib.Path)):
+        raise ValueError(
+            f"index_pictures: prune must be False but for a folder, got {type(pictures).__name__}. "
+            "Remove keys with VectorIndex.remove."
+        )
+    keys, read = _readers(pictures)
+    index = _open_or_create(model, path, model_name, kind)
+    with index:
+        gone = _gone(index, pictures) if prune else []
+        index.remove(gone)
+        known = {key for key in keys if key in index}
+        total = len(keys) - len(known)
+        progress = keras.utils.Progbar(total, unit_name="picture") if verbose and total else None
+        waiting = ((key, data) for key, data in read(known) if key not in known)
+        unreadable, done = [], 0
+        while chunk := list(itertools.islice(waiting, batch_size)):
+            vectors = model.embed_images([data for _, data in chunk])
+            readable = vectors.any(axis=1)
+            good = [key for (key, _), fine in zip(chunk, readable, strict=True) if fine]
+            unreadable += [key for (key, _), fine in zip(chunk, readable, strict=True) if not fine]
+            index.add(good, vectors[readable])
+            done += len(chunk)
+            if progress:
+                progress.update(done)
+    if unreadable:
+        LOGGER.warning(
+            "index_pictures: %d of %d pictures cannot be read (the first: %s).",
+            len(unreadable),
+            len(keys),
+            unreadable[0],
+        )
+    return Indexed(done - len(unreadable), len(known), len(gone), unreadable)
+
+
+def open_index(path, model=None):
+    """Opens an index of pictures and the model that made it.
+
+    Args:
+        path: folder of the index.
+        model: a ``Retriever``, or None to load the one that the index names.
+
+    Returns:
+        ``(index, model)``.
+
+    Raises:
+        FileNotFoundError: there is no index, or its model is gone.
+        ValueError: the model is not the one that made the index.
+        TypeError: the index names a model of another kind.
+    """
+    if model is None:
+        with VectorIndex.open(path) as index:
+            name = index.metadata.get("model")
+        if not name:
+            raise ValueError(
+                f"open_index: {path} does not say which model made it. Pass the model."
+            )
+        model = load_retriever(name)
+    return VectorIndex.open(path, fingerprint=model.fingerprint()), model
+
+
+def load_retriever(name):
+    """Loads a model that must be a retriever.
+
+    Args:
+        name: a published name or a ``.keras`` file.
+
+    Returns:
+        A ``Retriever``.
+
+    Raises:
+        TypeError: it is another kind of model.
+    """
+    model = load(name)
+    if not isinstance(model, Retriever):
+        raise TypeError(
+            f"{name}: must be a retriever, got a {type(model).__name__}. `keras-vlm models` lists "
+            "the published ones."
+        )
+    return model
+
+
+def search_pictures(index, model, *, text=None, image=None, k=10):
+    """Finds the pictures that a sentence says, or that look like a picture, or both at once.
+
+    Args:
+        index: a ``VectorIndex`` that ``index_pictures`` made.
+        model: the ``Retriever`` that made it.
+        text: a sentence, or None.
+        image: a picture as ``Retriever.embed_images`` takes it, or None. With both, their vectors
+            are added.
+        k: pictures to find.
+
+    Returns:
+        A list of ``(key, score)``, best first; a score is a cosine.
+
+    Raises:
+        ValueError: neither a sentence nor a picture is given, the picture cannot be read, or the
+            sentence has no word that the model knows.
+    """
+    where = "search_pictures"
+    if text is None and image is None:
+        raise ValueError(f"{where}: text or image must be given, got neither.")
+    query = np.zeros((1, index.dim), np.float32)
+    if text is not None:
+        unknown = model.unknown_words(text)
+        if len(unknown) == len(model.tokenizer.words_of(text)):
+            raise ValueError(
+                f"{where}: text must have a word that the model knows, got {text!r}. It knows "
+                f"{len(model.tokenizer.vocabulary)} words of {model.tokenizer.language!r}."
+            )
+        query += model.embed_texts(text)
+    if image is not None:
+        vector = model.embed_images(image)
+        if not vector.any():
+            raise ValueError(f"{where}: image must be a picture that can be read, got {image!r}.")
+        query += vector
+    keys, scores = index.search(query, k)
+    return list(zip(keys[0], scores[0].tolist(), strict=True))
+
+
+def find_duplicates(model, pictures, *, threshold=0.95, verbose=1):
+    """Groups pictures that are nearly the same, exactly.
+
+    Args:
+        model: a ``Retriever``.
+        pictures: as for ``index_pictures``.
+        threshold: least cosine of two that are the same.
+        verbose: 1 for a progress bar, 0 for none.
+
+    Returns:
+        Lists of two or more keys, the largest group first.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        DataError: there is no picture.
+        ValueError: ``threshold`` is out of range.
+    """
+    check_number("find_duplicates", "threshold", threshold, minimum=-1, maximum=1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "index"
+        index_pictures(model, pictures, path, kind="flat", verbose=verbose)
+        with VectorIndex.open(path) as index:
+            return near_duplicates(index, threshold)
+
+
+def _readers(pictures):
+    """Returns the keys of pictures, and a function of known keys -> pairs of key and bytes."""
+    paths = getattr(pictures, "paths", pictures)
+    if isinstance(paths, (str, pathlib.Path)):
+        paths = find_pictures(paths)
+    if not hasattr(paths, "dataset"):
+        # The same picture by one name, from whatever folder it is asked for.
+        keys = list(dict.fromkeys(str(pathlib.Path(path).resolve()) for path in paths))
+        return keys, lambda known: ((key, read_or_nothing(key)) for key in keys if key not in known)
+
+    def read(known):
+        for example in pictures.dataset().as_numpy_iterator():
+            yield example["image_id"].decode("utf-8"), example["image_bytes"]
+
+    return list(pictures.image_ids), read
+
+
+def _gone(index, folder):
+    """Returns the keys of an index that lay below a folder and are there no more."""
+    folder = pathlib.Path(folder).resolve()
+    paths = ((key, pathlib.Path(key)) for key in index)
+    return [key for key, path in paths if folder in path.parents and not path.exists()]
+
+
+def _open_or_create(model, path, model_name, kind):
+    if pathlib.Path(path).is_dir() and any(pathlib.Path(path).iterdir()):
+        return VectorIndex.open(path, fingerprint=model.fingerprint())
+    return VectorIndex.create(
+        path,
+        model.image_tower.dim,
+        kind=kind,
+        fingerprint=model.fingerprint(),
+        metadata={"model": model_name, "language": model.tokenizer.language},
+    )

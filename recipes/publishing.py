@@ -1,0 +1,143 @@
+"""What all recipes share: train stage after stage, score on dev, write the model for publishing.
+
+A recipe holds the options of its stages, each of which goes on from the best model of the one
+before. The dev split chooses epochs; nothing is trained on it.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+
+from keras_vlm.core.files import replace_folder, write_json
+from keras_vlm.data import load_data
+from keras_vlm.training.evaluate import evaluate
+from keras_vlm.zoo import load, save_compact
+
+# ``remake`` replaces these, but for the split.
+COMMON = {"data": "", "out": "", "validation_split": "dev"}
+LATER = {**COMMON, "start": "the stage before"}
+
+SMOKE = {"epochs": 1, "batch_size": 8}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a recipe says of the model it makes.
+
+    Attributes:
+        task: ``"captioning"`` or ``"retrieval"``.
+        train: function of a run -> the best model.
+        stages: a run each; ``data``, ``out`` and ``start`` are replaced: by what the user types,
+            and by the stage before.
+        smoke: options of the first stage's model when only trying whether it runs.
+        name: name of the published model.
+        card: a template of the card.
+        told: what the card says, by the template's names.
+        evaluation: options of ``evaluate`` for the published scores.
+    """
+
+    task: str
+    train: object
+    stages: tuple
+    smoke: dict
+    name: str
+    card: str
+    told: dict
+    evaluation: dict
+
+
+def remake(recipe, arguments=None):
+    """Runs a recipe from photos to a folder that can be published.
+
+    Args:
+        recipe: a ``Recipe``.
+        arguments: list of strings, or None for the process's own.
+    """
+    name = recipe.name
+    parser = argparse.ArgumentParser(description=f"Remakes {name}.")
+    parser.add_argument("data", help="for example flickr8k:DIR")
+    parser.add_argument("--out", default=f"runs/{name}", help="output folder of the run")
+    parser.add_argument("--cache", help="folder of the feature cache, to share it between runs")
+    parser.add_argument("--publish", help="folder to write, such as saved_models/NAME")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes: does it run?")
+    options = parser.parse_args(arguments)
+    published = pathlib.Path(options.publish or pathlib.Path(options.out) / "published" / name)
+    if options.smoke and published.exists():
+        parser.error(f"--smoke makes a toy, and {published} exists: publish it elsewhere.")
+    model, minutes = _train(recipe, options)
+    run = recipe.stages[-1]
+    data = load_data(options.data, language=run.language)
+    examples = data[run.validation_split]
+    with replace_folder(published, overwrite=True) as folder:
+        save_compact(model, folder, overwrite=True)
+        # What is scored is what is published: float16, read back.
+        model = load(folder)
+        found = evaluate(
+            model, examples, training_examples=data[run.split], **recipe.evaluation
+        )
+        found.save(pathlib.Path(options.out) / "dev.json")
+        facts = {
+            "name": name,
+            "split": run.validation_split,
+            "pictures": f"{len(examples):,}",
+            "recipe": pathlib.Path(sys.argv[0]).name,
+            "minutes": minutes,
+            "parameters": model.count_params(),
+            "backbone": model.encoder.count_params(),
+            "words": len(model.tokenizer.vocabulary),
+        }
+        _write_facts(folder, found, recipe, facts)
+    for metric, score in found.scores.items():
+        print(f"{metric:10s} {score:.4f}")
+    print(f"{found.signature}\nWritten: {published}")
+
+
+def _train(recipe, options):
+    """Trains one stage after the other.
+
+    Returns:
+        The last stage's best model, and the minutes from each run's first file to its last scores.
+    """
+    start, minutes = None, 0.0
+    for number, run in enumerate(recipe.stages, 1):
+        out = pathlib.Path(options.out) / f"stage_{number}"
+        run = dataclasses.replace(run, data=options.data, out=str(out), start=start)
+        if options.cache and run.trainable_from is None:
+            run = dataclasses.replace(run, cache=options.cache)
+        if options.smoke:
+            run = dataclasses.replace(run, **SMOKE, **({} if start else recipe.smoke))
+        model = recipe.train(run)
+        start = str(out / "model.keras")
+        began, ended = ((out / name).stat().st_mtime for name in ("run.json", "scores.json"))
+        minutes += (ended - began) / 60
+    return model, minutes
+
+
+def _write_facts(folder, found, recipe, facts):
+    """Writes ``scores.json`` and ``card.md``.
+
+    Args:
+        folder: the published model's folder.
+        found: an ``Evaluation``.
+        recipe: the ``Recipe``.
+        facts: what its card names beyond what it tells itself.
+    """
+    write_json(
+        folder / "scores.json",
+        {
+            "task": recipe.task,
+            "scores": found.scores,
+            "diversity": found.diversity,
+            "signature": found.signature,
+            "training_minutes": round(facts["minutes"], 1),
+        },
+    )
+    card = recipe.card.format(
+        rows="\n".join(f"| {key} | {score:.3f} |" for key, score in found.scores.items()),
+        signature=found.signature,
+        **recipe.told,
+        **facts,
+        **found.diversity,
+    )
+    (folder / "card.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,180 @@
+"""Pictures in an index: adding, going on, pruning, searching; damaged files; other models."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from oracles import scenes_captioner, scenes_retriever
+
+from keras_vlm import load_data
+from keras_vlm.core.checks import DataError
+from keras_vlm.search import VectorIndex
+from keras_vlm.search.pictures import (
+    find_duplicates,
+    index_pictures,
+    load_retriever,
+    open_index,
+    search_pictures,
+)
+
+QUIET = {"kind": "flat", "verbose": 0}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return scenes_retriever("bag")
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return load_data("scenes:31")["train"]
+
+
+@pytest.fixture
+def folder(examples, tmp_path):
+    """Pictures at two levels, a copy, one that is none, and what is not looked at."""
+    folder = tmp_path / "photos"
+    (folder / "deep er" / ".hidden").mkdir(parents=True)
+    data = [e["image_bytes"] for e in examples.dataset().take(7).as_numpy_iterator()]
+    for i, picture in enumerate(data):
+        (folder / ("deep er" if i % 2 else ".") / f"{i}.png").write_bytes(picture)
+    (folder / "copy of 3.PNG").write_bytes(data[3])
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / "deep er" / ".hidden" / "9.png").write_bytes(data[0])
+    return folder
+
+
+def names(index):
+    return sorted(pathlib.Path(key).name for key in index)
+
+
+def test_a_folder_is_indexed_and_what_cannot_be_read_is_told(model, folder, tmp_path, caplog):
+    found = index_pictures(model, folder, tmp_path / "index", batch_size=3, **QUIET)
+    assert (found.added, found.known, found.removed) == (8, 0, 0)
+    broken = [str(folder / "broken.jpg"), str(folder / "empty.jpg")]
+    assert sorted(found.unreadable) == broken
+    assert "2 of 10 pictures cannot be read (the first: " in caplog.text
+    with VectorIndex.open(tmp_path / "index", fingerprint=model.fingerprint()) as index:
+        assert names(index) == sorted([*(f"{i}.png" for i in range(7)), "copy of 3.PNG"])
+        key = str(folder / "deep er" / "3.png")
+        np.testing.assert_allclose(index.vectors([key]), model.embed_images(key), atol=2e-3)
+
+
+def test_it_goes_on_where_it_stopped(model, folder, tmp_path, monkeypatch):
+    embed, seen = model.embed_images, []
+
+    def stop(pictures, **options):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(len(pictures))
+        return embed(pictures, **options)
+
+    monkeypatch.setattr(model, "embed_images", stop)
+    with pytest.raises(KeyboardInterrupt):
+        index_pictures(model, folder, tmp_path / "index", batch_size=3, **QUIET)
+    monkeypatch.setattr(model, "embed_images", embed)
+    again = index_pictures(model, folder, tmp_path / "index", **QUIET)
+    assert again.known > 0
+    assert again.known + again.added == 8
+    (folder / "new.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "2.png").unlink()
+    third = index_pictures(model, folder, tmp_path / "index", prune=True, **QUIET)
+    assert (third.added, third.known, third.removed) == (1, 7, 1)
+    with VectorIndex.open(tmp_path / "index") as index:
+        assert "new.png" in names(index)
+        assert "2.png" not in names(index)
+
+
+def test_pruning_leaves_alone_what_was_never_in_the_folder(model, folder, examples, tmp_path):
+    index_pictures(model, examples, tmp_path / "index", **QUIET)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.png").write_bytes((folder / "0.png").read_bytes())
+    index_pictures(model, other, tmp_path / "index", **QUIET)
+    (other / "a.png").unlink()
+    found = index_pictures(model, folder, tmp_path / "index", prune=True, **QUIET)
+    assert found.removed == 0
+    with pytest.raises(ValueError, match="prune must be False but for a folder"):
+        index_pictures(model, examples, tmp_path / "index", prune=True, **QUIET)
+    with VectorIndex.open(tmp_path / "index") as index:
+        assert len(index) == len(examples) + 1 + 8
+
+
+def test_a_data_split_without_files_goes_by_its_names(model, examples, tmp_path):
+    found = index_pictures(model, examples, tmp_path / "index", **QUIET)
+    assert found.added == len(examples)
+    assert index_pictures(model, examples, tmp_path / "index", **QUIET).known == len(examples)
+    with VectorIndex.open(tmp_path / "index") as index:
+        assert set(index) == set(examples.image_ids)
+
+
+def test_the_nearest_by_cosine(model, folder, tmp_path):
+    model.save(tmp_path / "model.keras")
+    name = str(tmp_path / "model.keras")
+    index_pictures(model, folder, tmp_path / "index", model_name=name, **QUIET)
+    index, again = open_index(tmp_path / "index")
+    keys = list(index)
+    vectors = model.embed_images(keys)
+    # The scale of neither side may matter when both are given.
+    queries = {
+        "text": model.embed_texts("a red circle")[0],
+        "image": vectors[keys.index(str(folder / "copy of 3.PNG"))],
+    }
+    queries["both"] = queries["text"] + queries["image"]
+    options = {"text": "a red circle", "image": folder / "copy of 3.PNG"}
+    for asked, query in queries.items():
+        given = options if asked == "both" else {asked: options[asked]}
+        found = search_pictures(index, again, k=3, **given)
+        expected = np.sort(vectors @ query / np.linalg.norm(query))[::-1][:3]
+        np.testing.assert_allclose([score for _, score in found], expected, atol=2e-3)
+    twins = search_pictures(index, again, image=folder / "copy of 3.PNG", k=2)
+    assert {pathlib.Path(key).name for key, _ in twins} == {"3.png", "copy of 3.PNG"}
+
+
+def test_near_duplicates(model, folder):
+    with pytest.raises(ValueError, match="threshold must be a number from -1 to 1, got 95"):
+        find_duplicates(model, folder / "nowhere", threshold=95)
+    groups = find_duplicates(model, folder, threshold=0.9999, verbose=0)
+    assert {"3.png", "copy of 3.PNG"} <= {pathlib.Path(key).name for key in groups[0]}
+
+
+def test_errors_say_what_to_do(model, folder, tmp_path):
+    index_pictures(model, folder, tmp_path / "index", **QUIET)
+    other = scenes_retriever("bag")
+    other.text_head.weights[0].assign_add(other.text_head.weights[0] * 0 + 1)
+    with pytest.raises(ValueError, match="fingerprint must be .* Use the model that made the"):
+        index_pictures(other, folder, tmp_path / "index", **QUIET)
+    with pytest.raises(ValueError, match="does not say which model made it"):
+        open_index(tmp_path / "index")
+    index, _ = open_index(tmp_path / "index", model)
+    for options, message in (
+        ({}, "text or image must be given, got neither"),
+        ({"text": "zebra xylophone"}, "must have a word that the model knows, got 'zebra xyl"),
+        ({"text": "!!!"}, "must have a word that the model knows, got '!!!'"),
+        ({"image": folder / "broken.jpg"}, "image must be a picture that can be read"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            search_pictures(index, model, **options)
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        index_pictures(model, tmp_path / "nowhere", tmp_path / "second", **QUIET)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.txt").write_text("")
+    with pytest.raises(DataError, match="no picture in this folder. Pictures end in .bmp"):
+        index_pictures(model, tmp_path / "none", tmp_path / "second", **QUIET)
+    scenes_captioner().save(tmp_path / "captioner.keras")
+    with pytest.raises(TypeError, match="must be a retriever, got a Captioner"):
+        load_retriever(tmp_path / "captioner.keras")
+
+
+def test_a_fingerprint_is_of_all_that_vectors_depend_on(model):
+    first = model.fingerprint()
+    assert first == model.fingerprint()
+    for part in (model.encoder, model.image_head, model.text_head):
+        weight = part.weights[-1]
+        value = weight.numpy()
+        weight.assign(value + 1)
+        assert model.fingerprint() != first
+        weight.assign(value)
+    assert model.fingerprint() == first
