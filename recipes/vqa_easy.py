@@ -19,7 +19,7 @@ RUN = VQARun(
     fusion_layers=1,
     answers="choose",
     captions_per_image=4,
-    epochs=14,
+    epochs=20,
     learning_rate=1e-3,
     average=0.99,
 )

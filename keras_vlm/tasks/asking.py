@@ -73,7 +73,8 @@ class AnswerMixin:
         check_number("answer", "top_k", top_k, minimum=1, integer=True)
         single = is_single(images)
         asked = _arrange(images, questions, single)
-        progress = keras.utils.Progbar(count_pictures(images), unit_name="picture") if verbose else None
+        total = count_pictures(images)
+        progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
         found = []
         for batch in self._read_pictures(images, batch_size):
             count = len(batch[0])
