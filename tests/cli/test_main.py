@@ -18,6 +18,7 @@ from keras_vlm import evaluate, list_models, load, load_data
 from keras_vlm.cli.main import COMMANDS, main
 from keras_vlm.training.captioning_run import CaptioningRun
 from keras_vlm.training.retrieval_run import RetrievalRun
+from keras_vlm.training.vqa_run import VQARun
 
 PHOTO = pathlib.Path(__file__).parents[1] / "photos" / "photo.jpg"
 TINY = [
@@ -93,7 +94,7 @@ def test_train_flags_are_the_fields_of_a_run(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     printed = capsys.readouterr().out
-    for kind in (CaptioningRun, RetrievalRun):
+    for kind in (CaptioningRun, RetrievalRun, VQARun):
         for field in dataclasses.fields(kind):
             assert field.name == "data" or f"--{field.name.replace('_', '-')}" in printed
 

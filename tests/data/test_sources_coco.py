@@ -84,7 +84,7 @@ def test_counts_what_it_skips(tmp_path, caplog):
 
 def test_drive_letters_stay_whole(monkeypatch):
     seen = []
-    monkeypatch.setattr("keras_vlm.data.sources.coco._split_files", lambda a: seen.append(a) or {})
+    monkeypatch.setattr("keras_vlm.data.sources.coco.split_files", lambda a: seen.append(a) or {})
     load_data(r"coco:C:\data\captions.json:D:\pictures")
     assert seen == [r"C:\data\captions.json"]
 
