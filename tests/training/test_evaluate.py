@@ -162,6 +162,8 @@ def test_an_unreadable_picture_has_no_score_and_counts(captioner, tmp_path):
         "diversity": found.diversity,
         "signature": found.signature,
         "predictions": found.predictions,
+        "baselines": {},
+        "calibration": {},
     }
     assert all(math.isfinite(entry["score"]) for entry in saved["predictions"] if entry["caption"])
 
