@@ -91,7 +91,10 @@ class AttentionPooling(Pooling):
     def build(self, tokens_shape):
         """Builds the scores."""
         self.heads = resolve_heads("AttentionPooling", self.num_heads, tokens_shape[-1])
-        self.score_dense = keras.layers.Dense(self.heads, name="score", dtype=self.dtype_policy)
+        # Without a bias, which would move all scores of a head alike and change no weight.
+        self.score_dense = keras.layers.Dense(
+            self.heads, use_bias=False, name="score", dtype=self.dtype_policy
+        )
         self.score_dense.build(tokens_shape)
 
     def pool(self, tokens, mask):
