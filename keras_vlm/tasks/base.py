@@ -157,6 +157,10 @@ class PairModel(PictureTextModel):
         batches = super().batches(examples, batch_size, **options)
         return batches.map(lambda inputs, targets: (inputs, targets[..., 0] != PAD_ID))
 
+    def fit(self, x=None, y=None, *, shuffle=False, **kwargs):
+        """As ``keras.Model.fit``; ``batches`` has shuffled already."""
+        return super().fit(x, y, shuffle=shuffle, **kwargs)
+
 
 def resolve_optimizer(optimizer, compute_dtype):
     """Turns ``"adamw"``, another Keras name or an optimizer into one that fits the precision.
