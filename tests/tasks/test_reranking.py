@@ -92,7 +92,8 @@ def test_all_pairs_are_the_pairs_one_by_one(made):
     """Two ways to the same scores: all at once, as in training; each encoded once, as in use."""
     model, (inputs, _), images = made
     pairs = [(i, j * CAPTIONS + k) for i in range(5) for j in range(5) for k in range(CAPTIONS)]
-    texts = model.tokenizer.detokenize(tf.reshape(inputs["token_ids"], (15, -1))).numpy()
+    decoded = model.tokenizer.detokenize(inputs["token_ids"]).numpy().reshape(-1)
+    texts = [text.decode() for text in decoded]
     found = model.match(images, texts, pairs, batch_size=2)
     assert (found.shape, found.dtype) == ((75,), np.float32)
     np.testing.assert_allclose(found.reshape(5, 5, CAPTIONS), model(inputs), atol=1e-5)
