@@ -17,9 +17,12 @@ from keras_vlm.tasks.generation import generate
 
 
 def answers(model, images):
-    """What a model says of pictures: words, or unit vectors to six places."""
+    """What a model says of pictures: words, or unit vectors or matches to a few places."""
     if hasattr(model, "embed_images"):
         return np.round(model.embed_images(images), 5).tolist()
+    if hasattr(model, "match"):
+        pairs = [(place, 0) for place in range(len(images))]
+        return np.round(model.match(images, "a red circle", pairs), 4).tolist()
     return model.caption(images)
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm import build_captioner, build_retriever, load_data
+from keras_vlm import build_captioner, build_reranker, build_retriever, load_data
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.tasks.towers import Tower
 from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
@@ -70,3 +70,10 @@ def scenes_retriever(text="gru", language="en", dim=None, **options):
         image_size=32,
         **options,
     )
+
+
+def scenes_reranker(fusion="attention", retriever=None, **options):
+    """An untrained re-ranker of rendered scenes."""
+    keras.utils.set_random_seed(7)
+    retriever = retriever or scenes_retriever("bag")
+    return build_reranker(retriever, fusion=fusion, hidden_dim=16, **options)

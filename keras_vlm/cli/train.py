@@ -1,7 +1,7 @@
 r"""Train a model, or resume a run that was interrupted: type the same command again.
 
 --task captioning writes a sentence for a picture; --task retrieval finds pictures by a sentence,
-and sentences by a picture.
+and sentences by a picture; --task reranking puts in order what a retriever has found.
 
 DATA is one of
   scenes                        rendered shapes, no files needed
@@ -19,6 +19,8 @@ example:
   keras-vlm train folder:my_photos --out runs/best --start runs/tuned/model.keras \
     --objective self_critical --augment flip --learning-rate 5e-5 --average 0.95
   keras-vlm train folder:my_photos --out runs/search --task retrieval --augment flip
+  keras-vlm train folder:my_photos --out runs/rerank --task reranking \
+    --retriever runs/search/model.keras
 """
 
 import argparse
@@ -42,7 +44,10 @@ HELP = {
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
     "text": "text layers: lstm or transformer; for retrieval also gru or bag",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat",
-    "hidden_dim": "width of the text layers",
+    "retriever": "the retriever whose answers are put in order, by name or file: training begins "
+    "with its backbone (frozen), words and text layers",
+    "hidden_dim": "width of the text layers; of a re-ranker, of the layers where words and picture "
+    "meet",
     "dim": "width of the common space",
     "loss": "contrastive (CLIP), sigmoid (SigLIP) or triplet (VSE++)",
     "image_pooling": "how a picture's tokens become one vector: attention, mean or max",
@@ -77,6 +82,9 @@ NEXT = {
     "retrieval": """  keras-vlm index DIR --model {model} --out {out}/index
   keras-vlm evaluate {model} {data} --split test
   keras-vlm export {model} {out}/served/1""",
+    "reranking": """  keras-vlm evaluate {retriever} {data} --split test --rerank {model}
+  keras-vlm index DIR --model {retriever} --out {out}/index
+  keras-vlm search {out}/index "a dog in the snow" --rerank {model}""",
 }
 
 
@@ -131,17 +139,19 @@ def run(options):
         print(f"{name:26s} {score:.4f}")
     print(f"signature  {summary['signature']}")
     print(f"\nWritten: {model}, {out / 'curves.png'}, {out / 'log.csv'}\nNext:")
-    print(NEXT[options.task].format(model=model, data=chosen.data, out=out))
+    print(NEXT[options.task].format(**{**vars(chosen), "model": model, "out": out}))
 
 
 def _tasks():
     """Returns for each task the options of its run and the function that trains."""
     from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
+    from keras_vlm.training.reranking_run import RerankingRun, train_reranker
     from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
 
     return {
         "captioning": (CaptioningRun, train_captioner),
         "retrieval": (RetrievalRun, train_retriever),
+        "reranking": (RerankingRun, train_reranker),
     }
 
 

@@ -13,6 +13,7 @@ import keras
 from keras_vlm.core.checks import check_number
 from keras_vlm.core.files import check_output_folder, replace_folder
 from keras_vlm.export.endpoints import captioner_endpoints, retriever_endpoints
+from keras_vlm.tasks.reranking import Reranker
 from keras_vlm.tasks.retrieval import Retriever
 
 ABOUT = "keras_vlm.json"
@@ -50,6 +51,8 @@ def export_saved_model(model, path, *, beam_size=3, xla=False, overwrite=False):
 
     Raises:
         FileExistsError: the folder exists, is not empty, and ``overwrite`` is False.
+        TypeError: the model is a ``Reranker``, which judges what a retriever found and serves
+            nothing alone.
         ValueError: ``beam_size`` is out of range.
 
     Example:
@@ -57,6 +60,11 @@ def export_saved_model(model, path, *, beam_size=3, xla=False, overwrite=False):
         ``tf.saved_model.load(path).signatures["serving_default"](image_bytes=tf.constant([jpeg]))``.
     """
     check_number("export_saved_model", "beam_size", beam_size, minimum=1, integer=True)
+    if isinstance(model, Reranker):
+        raise TypeError(
+            "export_saved_model: model must be a captioner or a retriever, got a Reranker. Export "
+            "the retriever, and re-rank in Python with TwoStageRetriever."
+        )
     check_output_folder(path, overwrite=overwrite)
     about = {
         "image_size": list(model.image_size),

@@ -121,15 +121,18 @@ class TrainingRun:
         if self.patience is not None:
             check_number(where, "patience", self.patience, minimum=1, integer=True)
         check_number(where, "average", self.average, minimum=0, maximum=0.9999)
-        if self.start is None:
-            return
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in self.OF_THE_MODEL:
+        for name, owner in self.taken_over().items():
             if getattr(self, name) != defaults[name]:
                 raise ValueError(
-                    f"{where}: {name} is the model's own where start is given, got "
-                    f"{getattr(self, name)!r}. Leave it out, or begin anew without start."
+                    f"{where}: {name} is {owner}, got {getattr(self, name)!r}. Leave it out."
                 )
+
+    def taken_over(self):
+        """Returns the options that another model decides: a dict from a name to whose they are."""
+        if self.start is None:
+            return {}
+        return dict.fromkeys(self.OF_THE_MODEL, "the model's own where start is given")
 
 
 def train(run, *, build, scores, fit_options=None, verbose=1):
@@ -269,12 +272,26 @@ def thaw_start(run, found, kind):
             f"{type(found).__name__}. To take over its encoder alone, pass it as backbone."
         )
     _check_backbone(run, "start", found.encoder)
+    check_language(run, "start", found)
+    return found.encoder.thawed(_trainable_from(run, found.encoder.architecture))
+
+
+def check_language(run, option, found):
+    """Raises unless a model reads the language of a run.
+
+    Args:
+        run: a ``TrainingRun``.
+        option: the option that names the model.
+        found: the model.
+
+    Raises:
+        ValueError: it reads another.
+    """
     if found.tokenizer.language != run.language:
         raise ValueError(
             f"{type(run).__name__}: language must be {found.tokenizer.language!r}, that of "
-            f"{run.start}, got {run.language!r}."
+            f"{getattr(run, option)}, got {run.language!r}."
         )
-    return found.encoder.thawed(_trainable_from(run, found.encoder.architecture))
 
 
 def _check_backbone(run, option, encoder):
@@ -320,7 +337,7 @@ def _claim_folder(run, out):
     Raises:
         FileExistsError: they are others.
     """
-    unused = {"out"} if run.start is None else {"out", *run.OF_THE_MODEL}
+    unused = {"out", *run.taken_over()}
     options = {k: v for k, v in dataclasses.asdict(run).items() if k not in unused}
     # Notes of before there were other tasks do not name theirs.
     options["run"] = type(run).__name__
