@@ -8,13 +8,14 @@ import keras
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_choice, check_number, resolve
+from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.fusion.base import Fusion
 from keras_vlm.losses import MaskedCrossEntropy
 from keras_vlm.tasks.base import PRECISIONS, PictureTextModel, resolve_optimizer
 from keras_vlm.tasks.generation import CaptionMixin, TextWriter
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
-from keras_vlm.text.decoder import TextDecoder, fresh_copy
+from keras_vlm.text.decoder import TextDecoder
 from keras_vlm.text.tokenizer import PAD_ID
 from keras_vlm.vision.backbones import resolve_backbone
 
@@ -208,7 +209,7 @@ class Captioner(CaptionMixin, PictureTextModel):
         serialize = keras.saving.serialize_keras_object
         return {
             "encoder": serialize(self.encoder),
-            "text_decoder": serialize(fresh_copy(self.text_decoder)),
+            "text_decoder": serialize_unbuilt(self.text_decoder),
             "tokenizer": serialize(self.tokenizer),
             "name": self.name,
         }

@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from keras_vlm.core.checks import check_number
-from keras_vlm.text.decoder import axis_size, fresh_copy
+from keras_vlm.core.serialization import serialize_unbuilt
+from keras_vlm.text.decoder import axis_size
 from keras_vlm.text.encoders import real_words
 
 
@@ -165,12 +166,11 @@ class MatchHead(keras.layers.Layer):
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
             # Fresh copies: Keras would note that these are built, and build them twice on loading.
-            "text_encoder": serialize(fresh_copy(self.text_encoder)),
-            "fusion": serialize(fresh_copy(self.fusion)),
+            "text_encoder": serialize_unbuilt(self.text_encoder),
+            "fusion": serialize_unbuilt(self.fusion),
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout_rate,
             "bias": self.bias,

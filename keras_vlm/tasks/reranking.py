@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import resolve
+from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.data.image_inputs import is_single, read_images
 from keras_vlm.fusion import FUSIONS, Fusion
 from keras_vlm.losses import PAIR_LOSSES, PairLoss
@@ -220,7 +221,7 @@ class Reranker(PairModel):
         serialize = keras.saving.serialize_keras_object
         return {
             "encoder": serialize(self.encoder),
-            "match_head": serialize(fresh_copy(self.match_head)),
+            "match_head": serialize_unbuilt(self.match_head),
             "tokenizer": serialize(self.tokenizer),
             "name": self.name,
         }

@@ -14,13 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_choice, check_number, resolve
+from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.data.image_inputs import count_pictures, read_images
 from keras_vlm.losses import PAIR_LOSSES, PairLoss
 from keras_vlm.tasks.base import PRECISIONS, PairModel, resolve_optimizer
 from keras_vlm.tasks.gradient_cache import cached_gradients
 from keras_vlm.tasks.towers import CaptionVectors, PairScores, Tower
 from keras_vlm.text import TEXT_ENCODERS, Tokenizer
-from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.text.encoders import TextEncoder
 from keras_vlm.vision.backbones import resolve_backbone
 
@@ -359,11 +359,11 @@ class Retriever(PairModel):
         serialize = keras.saving.serialize_keras_object
         return {
             "encoder": serialize(self.encoder),
-            "text_encoder": serialize(fresh_copy(self.text_encoder)),
-            "image_tower": serialize(fresh_copy(self.image_tower)),
-            "text_tower": serialize(fresh_copy(self.text_tower)),
+            "text_encoder": serialize_unbuilt(self.text_encoder),
+            "image_tower": serialize_unbuilt(self.image_tower),
+            "text_tower": serialize_unbuilt(self.text_tower),
             "tokenizer": serialize(self.tokenizer),
-            "pair_scores": serialize(fresh_copy(self.pair_scores)),
+            "pair_scores": serialize_unbuilt(self.pair_scores),
             "name": self.name,
         }
 

@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 
 from keras_vlm.core.checks import check_number, resolve
+from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.fusion.pooling import POOLINGS, Pooling
-from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.text.encoders import real_words
 
 # A learned scale grows without end where a batch is solved; CLIP's bound.
@@ -76,7 +76,7 @@ class Tower(keras.layers.Layer):
         return {
             **super().get_config(),
             "dim": self.dim,
-            "pooling": keras.saving.serialize_keras_object(fresh_copy(self.pooling)),
+            "pooling": serialize_unbuilt(self.pooling),
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout_rate,
         }

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_vlm.core.checks import check_number
+from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.text.packing import NoPacking, Packing
 
 
@@ -162,8 +163,7 @@ class TextDecoder(keras.layers.Layer):
         """Returns the constructor's arguments, for Keras's saving."""
         return {
             **super().get_config(),
-            # A fresh copy: Keras would note that this one is built, and build it twice on loading.
-            "fusion": keras.saving.serialize_keras_object(fresh_copy(self.fusion)),
+            "fusion": serialize_unbuilt(self.fusion),
             "hidden_dim": self.hidden_dim,
             "num_layers": self.num_layers,
             "dropout": self.dropout_rate,
