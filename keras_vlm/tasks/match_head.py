@@ -168,7 +168,6 @@ class MatchHead(keras.layers.Layer):
         """Returns the constructor's arguments, for Keras's saving."""
         return {
             **super().get_config(),
-            # Fresh copies: Keras would note that these are built, and build them twice on loading.
             "text_encoder": serialize_unbuilt(self.text_encoder),
             "fusion": serialize_unbuilt(self.fusion),
             "hidden_dim": self.hidden_dim,

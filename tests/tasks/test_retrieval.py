@@ -306,7 +306,7 @@ def test_bad_towers():
 
 
 def test_parts_of_one_kind_stay_apart_in_a_file(tmp_path):
-    """Keras knows the objects of a file by their addresses, which a copy that is gone gives away."""
+    """Keras knows the objects of a file by their addresses, which a lost copy gives away."""
     for seed in range(8):
         model = scenes_retriever("bag", dim=[Tower(16, dropout=seed / 10), Tower(16)])
         model.save(tmp_path / "model.keras")
