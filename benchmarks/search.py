@@ -1,8 +1,8 @@
 """A million vectors on two cores: a graph's speed and recall beside exact search, in one run.
 
     pip install '.[search]'
-    python benchmarks/search.py --folder /tmp/search --plot search.png
-    python benchmarks/search.py --folder /tmp/real --vectors embeddings.npy
+    python benchmarks/search.py --folder runs/search --plot search.png
+    python benchmarks/search.py --folder runs/real --vectors embeddings.npy
 
 The claim: at a million vectors of width 256, ``VectorIndex`` finds at least 95% of the ten nearest
 (recall@10) at 20 times the queries a second of ``kind="flat"``, or more, with its defaults. Flat is

@@ -45,9 +45,12 @@ from keras_vlm.search.vector_index import VectorIndex as VectorIndex
 from keras_vlm.tasks.captioning import Captioner as Captioner
 from keras_vlm.tasks.captioning import build_captioner as build_captioner
 from keras_vlm.tasks.ensemble import CaptionerEnsemble as CaptionerEnsemble
+from keras_vlm.tasks.reranking import Reranker as Reranker
+from keras_vlm.tasks.reranking import build_reranker as build_reranker
 from keras_vlm.tasks.retrieval import Retriever as Retriever
 from keras_vlm.tasks.retrieval import build_retriever as build_retriever
 from keras_vlm.tasks.towers import Tower as Tower
+from keras_vlm.tasks.two_stage import TwoStageRetriever as TwoStageRetriever
 from keras_vlm.tasks.vqa import build_vqa as build_vqa
 from keras_vlm.tasks.vqa import choose_answers as choose_answers
 from keras_vlm.tasks.vqa import fit_question_tokenizer as fit_question_tokenizer
@@ -63,6 +66,7 @@ from keras_vlm.text.answers import AnswerVocabulary as AnswerVocabulary
 from keras_vlm.training.callbacks import CaptionScores as CaptionScores
 from keras_vlm.training.callbacks import RetrievalScores as RetrievalScores
 from keras_vlm.training.callbacks import TrainingBackup as TrainingBackup
+from keras_vlm.training.callbacks import TwoStageScores as TwoStageScores
 from keras_vlm.training.callbacks import VQAScores as VQAScores
 from keras_vlm.training.evaluate import evaluate as evaluate
 from keras_vlm.training.self_critical import SelfCritical as SelfCritical

@@ -16,12 +16,13 @@ import numpy as np
 from keras_vlm.core.checks import DataError, suggest
 from keras_vlm.core.files import replace_folder
 from keras_vlm.tasks.captioning import Captioner
+from keras_vlm.tasks.reranking import Reranker
 from keras_vlm.tasks.retrieval import Retriever
 from keras_vlm.tasks.vqa_models import VQAModel
 from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH, packaged_key
 from keras_vlm.vision.input_statistics import finalize_normalization
 
-MODEL_CLASSES = (Captioner, Retriever, VQAModel)
+MODEL_CLASSES = (Captioner, Retriever, Reranker, VQAModel)
 INSTALLED = pathlib.Path(__file__).parent / "saved_models"
 CHECKOUT = pathlib.Path(__file__).parent.parent / "saved_models"
 
@@ -87,6 +88,30 @@ def load(name_or_path):
         f"{name_or_path}: neither a file nor a published model.{suggest(name_or_path, names)} "
         f"Published: {', '.join(sorted(names))}."
     )
+
+
+def load_task(name_or_path, kind):
+    """Loads a model that must be of one task.
+
+    Args:
+        name_or_path: as for ``load``.
+        kind: the class of the task's models.
+
+    Returns:
+        A model of that class.
+
+    Raises:
+        FileNotFoundError: there is no such name and no such file.
+        DataError: the file or folder is damaged.
+        TypeError: it is a model of another task.
+    """
+    model = load(name_or_path)
+    if not isinstance(model, kind):
+        raise TypeError(
+            f"{name_or_path}: must be a {kind.__name__.lower()}, got a {type(model).__name__}. "
+            "`keras-vlm models` lists the published ones."
+        )
+    return model
 
 
 def save_compact(model, folder, *, overwrite=False):

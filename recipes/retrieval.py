@@ -38,14 +38,16 @@ CARD = """# {name}
 
 `{signature}`
 
-Remade by `keras-vlm evaluate {name} {data} --split dev{flags}`. Nothing was trained on dev; it
-chose the epoch. R@K is the share of queries, in percent, with a right answer among the first K: a
-picture among {pictures}, or one of a picture's five captions among five times as many.
+Remade by `keras-vlm evaluate {name} {data} --split dev{flags}`.
+Nothing was trained on dev; it chose the epoch. R@K is the share of queries, in percent, with a
+right answer among the first K: a picture among {pictures}, or one of a picture's five captions
+among five times as many.
 
 ## How it was made
 
-`python recipes/{recipe} {data} --publish saved_models/{name}`, in {minutes:.0f} minutes on two CPU
-cores that did other work too. {parameters:,} parameters, of which {backbone:,} are the backbone's.
+`python recipes/{recipe} {data} --publish saved_models/{name}`,
+in {minutes:.0f} minutes on two CPU cores that did other work too. {parameters:,} parameters, of
+which {backbone:,} are the backbone's.
 
 ## Data and terms
 

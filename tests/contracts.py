@@ -17,13 +17,16 @@ from keras_vlm.tasks.generation import generate
 
 
 def answers(model, images):
-    """What a model says of pictures: words, answers, or unit vectors to six places."""
+    """What a model says of pictures: words, answers, or vectors or matches to a few places."""
     if hasattr(model, "answer"):
         asked = ["is there a red shape ?", "how many circles are there ?"]
         found = [model.answer(image, asked, top_k=2) for image in images]
         return [[(str(answer), round(answer.probability, 4)) for answer in row] for row in found]
     if hasattr(model, "embed_images"):
         return np.round(model.embed_images(images), 5).tolist()
+    if hasattr(model, "match"):
+        pairs = [(place, 0) for place in range(len(images))]
+        return np.round(model.match(images, "a red circle", pairs), 4).tolist()
     return model.caption(images)
 
 

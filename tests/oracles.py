@@ -4,7 +4,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm import build_captioner, build_retriever, build_vqa, choose_answers, load_data
+from keras_vlm import (
+    build_captioner,
+    build_reranker,
+    build_retriever,
+    build_vqa,
+    choose_answers,
+    load_data,
+)
 from keras_vlm.fusion import FUSIONS, QUESTION_FUSIONS
 from keras_vlm.tasks.towers import Tower
 from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
@@ -88,3 +95,10 @@ def scenes_vqa(fusion="concat", answers="choose", text="bag", language="en", **o
     for weight in model.decoder.trainable_variables:
         weight.assign_add(0.1 * keras.random.normal(weight.shape))
     return model
+
+
+def scenes_reranker(fusion="attention", retriever=None, **options):
+    """An untrained re-ranker of rendered scenes."""
+    keras.utils.set_random_seed(7)
+    retriever = retriever or scenes_retriever("bag")
+    return build_reranker(retriever, fusion=fusion, hidden_dim=16, **options)

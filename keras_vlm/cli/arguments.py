@@ -22,6 +22,21 @@ def open_model(name):
     return load_members(name)
 
 
+def open_reranker(name):
+    """Loads a model that must be a re-ranker.
+
+    Args:
+        name: a published name or a ``.keras`` file.
+
+    Returns:
+        A ``Reranker``.
+    """
+    from keras_vlm.tasks.reranking import Reranker
+    from keras_vlm.zoo import load_task
+
+    return load_task(name, Reranker)
+
+
 def load_members(name):
     """Loads a published model or a .keras file, or several as an ensemble.
 

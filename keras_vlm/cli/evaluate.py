@@ -1,9 +1,10 @@
 """Score a model on a data split.
 
 A captioner: BLEU, ROUGE-L and CIDEr-D of freely written captions. A retriever: R@1, R@5, R@10,
-median rank and mAP, by picture and by sentence. A model that answers questions: the official VQA
-accuracy, overall and by type, beside who does not look at the picture: the most frequent answer,
-and the best guess by the question's words, both learned from the split of --training-split.
+median rank and mAP, by picture and by sentence; with --rerank, those of its first answers in a
+re-ranker's order. A model that answers questions: the official VQA accuracy, overall and by type,
+beside who does not look at the picture: the most frequent answer, and the best guess by the
+question's words, both learned from the split of --training-split.
 
 MODEL is the name of a published model, a .keras file, a SavedModel folder, or several of the first
 two joined by `+`: an ensemble, whose word probabilities are averaged. DATA is a data source (see
@@ -12,9 +13,10 @@ scores were made, and scores with different signatures do not compare.
 
 example:
   keras-vlm evaluate captioner-lite0-lstm-flickr8k flickr8k:DIR --split dev --json scores.json
+  keras-vlm evaluate retriever.keras flickr8k:DIR --rerank reranker.keras
 """
 
-from keras_vlm.cli.arguments import add_search_arguments, open_model
+from keras_vlm.cli.arguments import add_search_arguments, open_model, open_reranker
 
 
 def add_arguments(parser):
@@ -38,6 +40,9 @@ def add_arguments(parser):
         help="a retriever's: equal parts scored apart, 5 for the 1k figures of 5,000 pictures",
     )
     parser.add_argument(
+        "--rerank", metavar="MODEL", help="a retriever's: a re-ranker of its first 20 answers"
+    )
+    parser.add_argument(
         "--json", metavar="FILE", help="write scores, signature and predictions to FILE"
     )
 
@@ -52,6 +57,10 @@ def run(options):
         raise ValueError("--reliability goes with a model that answers questions.")
     data = load_data(options.data, language=options.language, keys=options.keys)
     asks = hasattr(model, "answer") and options.training_split in data
+    if options.rerank:
+        from keras_vlm.tasks.two_stage import TwoStageRetriever
+
+        model = TwoStageRetriever(model, open_reranker(options.rerank))
     found = evaluate(
         model,
         data[options.split],

@@ -1,15 +1,17 @@
 """Find pictures of an index by a sentence, by a picture, or by both.
 
-A score is the cosine of the two in the model's space, at most 1.
+A score is the cosine of the two in the model's space, at most 1. With --rerank, a second model
+reads the pictures that were found first (at least 20) and puts them in order by scores of its own.
 
 example:
   keras-vlm search holiday.index "a dog in the snow" --k 20 --html found.html
   keras-vlm search holiday.index --image one_like_this.jpg
+  keras-vlm search holiday.index "a dog in the snow" --rerank runs/rerank/model.keras
 """
 
 import sys
 
-from keras_vlm.cli.arguments import print_json, print_text
+from keras_vlm.cli.arguments import open_reranker, print_json, print_text
 
 
 def add_arguments(parser):
@@ -19,6 +21,7 @@ def add_arguments(parser):
     parser.add_argument("--image", metavar="FILE", help="a picture to look for the like of")
     parser.add_argument("--k", type=int, default=10, help="pictures to find (default: 10)")
     parser.add_argument("--model", help="the model that made the index, if it was moved")
+    parser.add_argument("--rerank", metavar="MODEL", help="a re-ranker, by name or file")
     parser.add_argument("--html", metavar="FILE", help="also write a page of the pictures")
     parser.add_argument("--json", action="store_true", help="print JSON: picture, score")
 
@@ -32,7 +35,14 @@ def run(options):
         options.index, load_retriever(options.model) if options.model else None
     )
     unknown = model.unknown_words(options.text) if options.text else []
-    found = search_pictures(index, model, text=options.text, image=options.image, k=options.k)
+    found = search_pictures(
+        index,
+        model,
+        text=options.text,
+        image=options.image,
+        k=options.k,
+        reranker=open_reranker(options.rerank) if options.rerank else None,
+    )
     if unknown:
         print(
             f"keras-vlm search: the model has never learned: {', '.join(unknown)}", file=sys.stderr

@@ -1,7 +1,8 @@
 r"""Train a model, or resume a run that was interrupted: type the same command again.
 
 --task captioning writes a sentence for a picture; --task retrieval finds pictures by a sentence,
-and sentences by a picture; --task vqa answers questions about a picture.
+and sentences by a picture; --task reranking puts in order what a retriever has found; --task vqa
+answers questions about a picture.
 
 DATA is one of
   scenes                        rendered shapes, no files needed
@@ -23,6 +24,8 @@ example:
   keras-vlm train folder:my_photos --out runs/search --task retrieval --augment flip
   keras-vlm train folder:scans --out runs/vqa --task vqa \
     --keys file=all.json,folder=pictures,image=img_name,question=q,answer=a
+  keras-vlm train folder:my_photos --out runs/rerank --task reranking \
+    --retriever runs/search/model.keras
 """
 
 import argparse
@@ -55,7 +58,10 @@ HELP = {
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for vqa "
     "also stacked_attention, hadamard, co_attention",
     "fusion_layers": "layers of co_attention",
-    "hidden_dim": "width of the text layers",
+    "retriever": "the retriever whose answers are put in order, by name or file: training begins "
+    "with its backbone (frozen), words and text layers",
+    "hidden_dim": "width of the text layers; of a re-ranker, of the layers where words and picture "
+    "meet",
     "dim": "width of the common space",
     "loss": "contrastive (CLIP), sigmoid (SigLIP) or triplet (VSE++)",
     "image_pooling": "how a picture's tokens become one vector: attention, mean or max",
@@ -93,6 +99,9 @@ NEXT = {
     "vqa": """  keras-vlm ask {model} photo.jpg "what is there?"
   keras-vlm evaluate {model} {data} --split test{keys}
   keras-vlm export {model} {out}/served/1""",
+    "reranking": """  keras-vlm evaluate {retriever} {data} --split test --rerank {model}
+  keras-vlm index DIR --model {retriever} --out {out}/index
+  keras-vlm search {out}/index "a dog in the snow" --rerank {model}""",
 }
 
 
@@ -148,12 +157,14 @@ def run(options):
     print(f"signature  {summary['signature']}")
     print(f"\nWritten: {model}, {out / 'curves.png'}, {out / 'log.csv'}\nNext:")
     keys = f" --keys {chosen.keys}" if getattr(chosen, "keys", None) else ""
-    print(NEXT[options.task].format(model=model, data=chosen.data, out=out, keys=keys))
+    told = {**vars(chosen), "model": model, "out": out, "keys": keys}
+    print(NEXT[options.task].format(**told))
 
 
 def _tasks():
     """Returns for each task the options of its run and the function that trains."""
     from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
+    from keras_vlm.training.reranking_run import RerankingRun, train_reranker
     from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
     from keras_vlm.training.vqa_run import VQARun, train_vqa
 
@@ -161,6 +172,7 @@ def _tasks():
         "captioning": (CaptioningRun, train_captioner),
         "retrieval": (RetrievalRun, train_retriever),
         "vqa": (VQARun, train_vqa),
+        "reranking": (RerankingRun, train_reranker),
     }
 
 

@@ -13,6 +13,7 @@ import keras
 from keras_vlm.core.checks import check_number
 from keras_vlm.core.files import check_output_folder, replace_folder
 from keras_vlm.export.endpoints import captioner_endpoints, retriever_endpoints, vqa_endpoints
+from keras_vlm.tasks.reranking import Reranker
 from keras_vlm.tasks.retrieval import Retriever
 from keras_vlm.tasks.vqa_models import VQAModel
 
@@ -61,6 +62,8 @@ def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrit
 
     Raises:
         FileExistsError: the folder exists, is not empty, and ``overwrite`` is False.
+        TypeError: the model is a ``Reranker``, which judges what a retriever found and serves
+            nothing alone.
         ValueError: ``beam_size`` or ``top_k`` is out of range.
 
     Example:
@@ -69,6 +72,11 @@ def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrit
     """
     check_number("export_saved_model", "beam_size", beam_size, minimum=1, integer=True)
     check_number("export_saved_model", "top_k", top_k, minimum=1, integer=True)
+    if isinstance(model, Reranker):
+        raise TypeError(
+            "export_saved_model: model must be a captioner or a retriever, got a Reranker. Export "
+            "the retriever, and re-rank in Python with TwoStageRetriever."
+        )
     check_output_folder(path, overwrite=overwrite)
     about = {
         "image_size": list(model.image_size),

@@ -5,7 +5,8 @@ Every way returns weights, so that every task can be explained.
 
 The work on the picture alone is apart, for it is done once while the words come one by one:
 ``fusion.read(memory)`` returns a nest of tensors, and
-``fusion.attend(query, read_memory, memory_mask)`` does the rest.
+``fusion.attend(query, read_memory, memory_mask)`` does the rest. To ask all pictures the same, the
+query may have one row alone, [1,T,D]: its own part of the work is then done once, too.
 
 Whole questions look by ``QUESTION_FUSIONS``, whose contract is in ``question.py``: any of the ways
 above, asked by the question's vector, or co-attention of all words and all picture tokens.

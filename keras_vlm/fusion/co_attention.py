@@ -78,7 +78,7 @@ class CoAttention(QuestionFusion):
         self.word_norm, self.picture_norm = norm("word_norm"), norm("picture_norm")
         self.joint_norm = norm("joint_norm")
         self.word_pooling, self.picture_pooling = (
-            AttentionPooling(1, use_bias=False, name=f"{side}_pooling", dtype=policy)
+            AttentionPooling(1, name=f"{side}_pooling", dtype=policy)
             for side in ("word", "picture")
         )
         for pooling in (self.word_pooling, self.picture_pooling):

@@ -72,7 +72,6 @@ class AttentionPooling(Pooling):
 
     Args:
         num_heads: heads H, each with C / H units, or None for heads of about 64 units.
-        use_bias: whether scores have a bias, which the softmax does not see.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Raises:
@@ -83,9 +82,8 @@ class AttentionPooling(Pooling):
         https://arxiv.org/abs/1703.03130, whose heads each weigh all units.
     """
 
-    def __init__(self, num_heads=None, *, use_bias=True, **kwargs):
+    def __init__(self, num_heads=None, **kwargs):
         super().__init__(**kwargs)
-        self.use_bias = use_bias
         if num_heads is not None:
             check_number("AttentionPooling", "num_heads", num_heads, minimum=1, integer=True)
         self.num_heads = num_heads
@@ -93,8 +91,9 @@ class AttentionPooling(Pooling):
     def build(self, tokens_shape):
         """Builds the scores."""
         self.heads = resolve_heads("AttentionPooling", self.num_heads, tokens_shape[-1])
+        # Without a bias, which would move all scores of a head alike and change no weight.
         self.score_dense = keras.layers.Dense(
-            self.heads, use_bias=self.use_bias, name="score", dtype=self.dtype_policy
+            self.heads, use_bias=False, name="score", dtype=self.dtype_policy
         )
         self.score_dense.build(tokens_shape)
 
@@ -108,11 +107,7 @@ class AttentionPooling(Pooling):
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "use_bias": self.use_bias,
-        }
+        return {**super().get_config(), "num_heads": self.num_heads}
 
 
 POOLINGS = {"mean": MeanPooling, "max": MaxPooling, "attention": AttentionPooling}

@@ -98,9 +98,7 @@ class PooledQuestion(QuestionFusion):
 
     def build_layers(self, width, memory_shape):
         """Builds pooling, fusion and the dense layer."""
-        self.pooling = AttentionPooling(
-            1, use_bias=False, name="pooling", dtype=self.dtype_policy
-        )
+        self.pooling = AttentionPooling(1, name="pooling", dtype=self.dtype_policy)
         self.pooling.build((None, None, width))
         self.fusion.build((None, None, width), memory_shape)
         self.joint_dense = keras.layers.Dense(

@@ -24,7 +24,7 @@ RETRIEVAL_SCORES = (
 BLOCK = 256
 
 
-def score_retrieval(images, texts, owners, *, folds=1):
+def score_retrieval(images, texts, owners, *, folds=1, rescore=None):
     """Scores a common space by who finds whom.
 
     Args:
@@ -34,6 +34,9 @@ def score_retrieval(images, texts, owners, *, folds=1):
         owners: [m] int, the picture (row of ``images``) that each caption describes.
         folds: number of equal parts, in order, that are scored apart and averaged: 5 for the "1k"
             figures of 5,000 pictures, 1 for their "5k" figures. Pictures left over are left out.
+        rescore: None, or a second stage: a function of scores [q,A] of queries with answers, of
+            pictures and of captions (rows of ``images`` and of ``texts``, int arrays that broadcast
+            to [q,A]) -> the scores [q,A] that count. It is asked in both directions.
 
     Returns:
         dict of name to float. R@K is the share of queries, in percent, with a right answer among
@@ -71,41 +74,69 @@ def score_retrieval(images, texts, owners, *, folds=1):
     size = len(images) // folds
     found = []
     for start in range(0, size * folds, size):
-        inside = (owners >= start) & (owners < start + size)
-        found.append(
-            _score_fold(images[start : start + size], texts[inside], owners[inside] - start)
-        )
+        pictures = np.arange(start, start + size)
+        captions = np.flatnonzero((owners >= start) & (owners < start + size))
+        found.append(_score_fold(images, texts, owners, pictures, captions, rescore))
     return {name: float(np.mean([scores[name] for scores in found])) for name in found[0]}
 
 
-def right_ranks(queries, answers, is_right):
-    """Finds where the right answers of each query stand among all answers.
+def score_blocks(queries, answers, rescore=None):
+    """Compares queries with all answers, a block of queries at a time.
 
     Args:
         queries: [Q,E] float.
         answers: [A,E] float.
-        is_right: function of the places [q] of some queries -> [q,A] bool.
+        rescore: None, or a function of scores [q,A] and the places [q] of these queries -> the
+            scores [q,A] that count.
 
-    Returns:
-        A list of Q int arrays: the ranks of the right answers, from 1, best first.
+    Yields:
+        ``(places [q] int, scores [q,A] float)``.
     """
-    ranks = []
     for start in range(0, len(queries), BLOCK):
         places = np.arange(start, min(start + BLOCK, len(queries)))
         # What could not be read is zeros, and is found by nobody.
         scores = np.where(answers.any(axis=1), queries[places] @ answers.T, -np.inf)
-        right = is_right(places)
-        # Best first; of equals the wrong ones first.
-        order = np.lexsort((right, -scores), axis=1)
-        ordered = np.take_along_axis(right, order, axis=1)
-        ranks.extend(np.flatnonzero(row) + 1 for row in ordered)
-    return ranks
+        yield places, scores if rescore is None else rescore(scores, places)
 
 
-def _score_fold(images, texts, owners):
+def ranks_of_right(scores, right):
+    """Finds where the right answers of each query stand among all answers.
+
+    Args:
+        scores: [q,A] float.
+        right: [q,A] bool, True for a right answer.
+
+    Returns:
+        A list of q int arrays: the ranks of the right answers, from 1, best first.
+    """
+    # Best first; of equals the wrong ones first.
+    order = np.lexsort((right, -scores), axis=1)
+    return [np.flatnonzero(row) + 1 for row in np.take_along_axis(right, order, axis=1)]
+
+
+def _score_fold(images, texts, owners, pictures, captions, rescore):
+    """Scores the pictures and captions of one fold, given by their rows."""
+    to_captions = to_pictures = None
+    if rescore is not None:
+
+        def to_captions(scores, places):
+            return rescore(scores, pictures[places][:, None], captions[None, :])
+
+        def to_pictures(scores, places):
+            return rescore(scores, pictures[None, :], captions[places][:, None])
+
+    images, texts, owners = images[pictures], texts[captions], owners[captions]
     both = (
-        right_ranks(images, texts, lambda q: owners[None, :] == q[:, None]),
-        right_ranks(texts, images, lambda q: owners[q][:, None] == np.arange(len(images))),
+        [
+            rank
+            for places, scores in score_blocks(images, texts, to_captions)
+            for rank in ranks_of_right(scores, owners[None, :] == pictures[places][:, None])
+        ],
+        [
+            rank
+            for places, scores in score_blocks(texts, images, to_pictures)
+            for rank in ranks_of_right(scores, owners[places][:, None] == pictures[None, :])
+        ],
     )
     scores = {}
     for direction, ranks in zip(DIRECTIONS, both, strict=True):

@@ -18,7 +18,8 @@ from keras_vlm.data.image_files import find_pictures, read_or_nothing
 from keras_vlm.search.near_duplicates import near_duplicates
 from keras_vlm.search.vector_index import VectorIndex
 from keras_vlm.tasks.retrieval import Retriever
-from keras_vlm.zoo import load
+from keras_vlm.tasks.two_stage import CANDIDATES
+from keras_vlm.zoo import load_task
 
 LOGGER = logging.getLogger("keras_vlm")
 
@@ -147,16 +148,10 @@ def load_retriever(name):
     Raises:
         TypeError: it is another kind of model.
     """
-    model = load(name)
-    if not isinstance(model, Retriever):
-        raise TypeError(
-            f"{name}: must be a retriever, got a {type(model).__name__}. `keras-vlm models` lists "
-            "the published ones."
-        )
-    return model
+    return load_task(name, Retriever)
 
 
-def search_pictures(index, model, *, text=None, image=None, k=10):
+def search_pictures(index, model, *, text=None, image=None, k=10, reranker=None):
     """Finds the pictures that a sentence says, or that look like a picture, or both at once.
 
     Args:
@@ -166,15 +161,24 @@ def search_pictures(index, model, *, text=None, image=None, k=10):
         image: a picture as ``Retriever.embed_images`` takes it, or None. With both, their vectors
             are added.
         k: pictures to find.
+        reranker: a ``Reranker`` that reads the first ``k`` pictures, or ``CANDIDATES`` where these
+            are more, and puts them in order by the sentence; or None.
 
     Returns:
-        A list of ``(key, score)``, best first; a score is a cosine.
+        A list of ``(key, score)``, best first; a score is a cosine, or the re-ranker's. It leaves
+        out pictures whose files can no longer be read.
 
     Raises:
-        ValueError: neither a sentence nor a picture is given, the picture cannot be read, or the
-            sentence has no word that the model knows.
+        ValueError: neither a sentence nor a picture is given, the picture cannot be read, the
+            sentence has no word that the model knows, a picture is given to a re-ranker, or it can
+            read none of the files.
     """
     where = "search_pictures"
+    if reranker is not None and (text is None or image is not None):
+        raise ValueError(
+            f"{where}: text alone must be given with a reranker, got text={text!r}, "
+            f"image={image!r}. It tells how well pictures fit a sentence: leave it out."
+        )
     if text is None and image is None:
         raise ValueError(f"{where}: text or image must be given, got neither.")
     query = np.zeros((1, index.dim), np.float32)
@@ -191,6 +195,9 @@ def search_pictures(index, model, *, text=None, image=None, k=10):
         if not vector.any():
             raise ValueError(f"{where}: image must be a picture that can be read, got {image!r}.")
         query += vector
+    if reranker is not None:
+        check_number(where, "k", k, minimum=1, integer=True)
+        return _rerank(reranker, text, index.search(query, max(k, CANDIDATES))[0][0])[:k]
     keys, scores = index.search(query, k)
     return list(zip(keys[0], scores[0].tolist(), strict=True))
 
@@ -218,6 +225,24 @@ def find_duplicates(model, pictures, *, threshold=0.95, verbose=1):
         index_pictures(model, pictures, path, kind="flat", verbose=verbose)
         with VectorIndex.open(path) as index:
             return near_duplicates(index, threshold)
+
+
+def _rerank(reranker, text, keys):
+    """Returns pairs of key and score of the pictures that can be read, best first.
+
+    Raises:
+        ValueError: none can be read.
+    """
+    pairs = [(place, 0) for place in range(len(keys))]
+    scores = reranker.match([read_or_nothing(key) for key in keys], text, pairs)
+    order = np.argsort(-scores, kind="stable")
+    found = [(keys[i], float(scores[i])) for i in order if np.isfinite(scores[i])]
+    if keys and not found:
+        raise ValueError(
+            f"search_pictures: index must hold paths of pictures for a reranker, got {keys[0]!r}, "
+            "which cannot be read. Search from the folder it was made in, or without a reranker."
+        )
+    return found
 
 
 def _readers(pictures):

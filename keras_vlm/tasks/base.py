@@ -9,6 +9,7 @@ import keras
 from keras_vlm.core.checks import resolve
 from keras_vlm.data.feature_cache import FeatureCache
 from keras_vlm.data.pipeline import EpochSeed, feature_batches, image_batches
+from keras_vlm.text.tokenizer import PAD_ID
 from keras_vlm.vision.augmentation import AUGMENTATIONS, Augmentation
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -158,6 +159,32 @@ class PictureTextModel(keras.Model):
             for mirror in mirrors
         ]
         return epoch_seed, None, caches
+
+
+class PairModel(PictureTextModel):
+    """Abstract: a model whose outputs are scores [B,B,K] of all pictures with all captions.
+
+    Picture i is on the first axis, caption k of picture j on the others, as ``losses.PairLoss``
+    takes them.
+    """
+
+    def batches(self, examples, batch_size=128, **options):
+        """Makes batches of a data split for ``fit``; see ``PictureTextModel.batches``.
+
+        Args:
+            examples: a data split.
+            batch_size: pictures a batch; the more, the harder the question.
+            **options: as for ``PictureTextModel.batches``.
+
+        Returns:
+            A ``tf.data.Dataset`` of ``(inputs, real [B,K] bool)``, True where there is a caption.
+        """
+        batches = super().batches(examples, batch_size, **options)
+        return batches.map(lambda inputs, targets: (inputs, targets[..., 0] != PAD_ID))
+
+    def fit(self, x=None, y=None, *, shuffle=False, **kwargs):
+        """As ``keras.Model.fit``; ``batches`` has shuffled already."""
+        return super().fit(x, y, shuffle=shuffle, **kwargs)
 
 
 def resolve_optimizer(optimizer, compute_dtype):

@@ -17,12 +17,11 @@ from keras_vlm.core.checks import check_choice, check_number, resolve
 from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.data.image_inputs import count_pictures, read_images
 from keras_vlm.losses import PAIR_LOSSES, PairLoss
-from keras_vlm.tasks.base import PRECISIONS, PictureTextModel, resolve_optimizer
+from keras_vlm.tasks.base import PRECISIONS, PairModel, resolve_optimizer
 from keras_vlm.tasks.gradient_cache import cached_gradients
 from keras_vlm.tasks.towers import CaptionVectors, PairScores, Tower
 from keras_vlm.text import TEXT_ENCODERS, Tokenizer
 from keras_vlm.text.encoders import TextEncoder
-from keras_vlm.text.tokenizer import PAD_ID
 from keras_vlm.vision.backbones import resolve_backbone
 
 # Sentences that a label becomes, for classification; "{}" is the label.
@@ -111,7 +110,7 @@ def build_retriever(
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
-class Retriever(PictureTextModel):
+class Retriever(PairModel):
     """A functional model ``{"images": [B,H,W,3], "token_ids": [B,K,T]} -> scores [B,B,K]``.
 
     It also takes ``image_features`` [B,N,C] in place of ``images``: what a feature cache gives.
@@ -181,20 +180,6 @@ class Retriever(PictureTextModel):
         images = self.image_head(inputs["image_features"], training=training)
         texts = self.text_head(inputs["token_ids"], training=training)
         return self.pair_scores(images, texts)
-
-    def batches(self, examples, batch_size=128, **options):
-        """Makes batches of a data split for ``fit``; see ``PictureTextModel.batches``.
-
-        Args:
-            examples: a data split.
-            batch_size: pictures a batch; the more, the harder the question.
-            **options: as for ``PictureTextModel.batches``.
-
-        Returns:
-            A ``tf.data.Dataset`` of ``(inputs, real [B,K] bool)``, True where there is a caption.
-        """
-        batches = super().batches(examples, batch_size, **options)
-        return batches.map(lambda inputs, targets: (inputs, targets[..., 0] != PAD_ID))
 
     def fit(self, x=None, y=None, *, shuffle=False, gradient_cache=None, **kwargs):
         """As ``keras.Model.fit``, with large batches in little memory.

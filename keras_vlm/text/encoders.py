@@ -124,7 +124,9 @@ class RecurrentEncoder(TextEncoder):
         read = [reader(words, mask=mask, training=training) for reader in self.readers]
         if self.bidirectional:
             read[1] = ops.flip(read[1], axis=1)
-        return sum(read[1:], read[0])
+            return read[0] + read[1]
+        # A tensor of its own: Keras has tied the mask to the layer's, and would warn of its loss.
+        return ops.copy(read[0])
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""

@@ -14,6 +14,7 @@ import keras
 from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.core.files import replace_file, replace_folder, write_json
 from keras_vlm.metrics import CAPTION_SCORES, RETRIEVAL_SCORES, VQA_SCORES
+from keras_vlm.tasks.two_stage import CANDIDATES, TwoStageRetriever
 from keras_vlm.training.evaluate import evaluate
 
 # Files of a backup.
@@ -171,6 +172,46 @@ class RetrievalScores(ScoresCallback):
     def evaluate(self):
         """Returns the ``Evaluation`` of retrieval in both directions."""
         return evaluate(self.model, self.examples, verbose=0)
+
+
+class TwoStageScores(ScoresCallback):
+    """Scores who finds whom with the model as second stage, each epoch; see ``ScoresCallback``.
+
+    Args:
+        examples: a data split with captions.
+        folder: as for ``ScoresCallback``.
+        retriever: the first stage, which stays as it is.
+        k: answers of the first stage that are re-ranked.
+        monitor: the score that chooses; by default the mean of the six R@K.
+        **options: as for ``ScoresCallback``.
+
+    Raises:
+        ValueError: an option is unknown or out of range.
+
+    Example:
+        ``reranker.fit(batches, callbacks=[TwoStageScores(data["val"], retriever=retriever)])``
+    """
+
+    names = RetrievalScores.names
+
+    def __init__(
+        self,
+        examples,
+        folder=None,
+        *,
+        retriever,
+        k=CANDIDATES,
+        monitor="mean_recall",
+        **options,
+    ):
+        super().__init__(examples, folder, monitor=monitor, **options)
+        self.k = check_number("TwoStageScores", "k", k, minimum=1, integer=True)
+        self.retriever = retriever
+
+    def evaluate(self):
+        """Returns the ``Evaluation`` of both stages together, in both directions."""
+        both = TwoStageRetriever(self.retriever, self.model, self.k)
+        return evaluate(both, self.examples, verbose=0)
 
 
 class VQAScores(ScoresCallback):

@@ -18,7 +18,7 @@ from keras_vlm.metrics import score_captions, score_retrieval, score_vqa
 from keras_vlm.metrics.calibration import reliability
 from keras_vlm.metrics.captions import SCORE_TOKENIZERS
 from keras_vlm.metrics.diversity import diversity
-from keras_vlm.metrics.retrieval import right_ranks
+from keras_vlm.metrics.retrieval import ranks_of_right, score_blocks
 from keras_vlm.metrics.signature import describe_references
 from keras_vlm.metrics.vqa_accuracy import choose_protocol
 from keras_vlm.text.answers import normalize_answer
@@ -44,9 +44,10 @@ class Evaluation:
         calibration: of answers: what ``metrics.calibration.reliability`` returns; else empty.
         predictions: list of dicts with ``image_id``, ``caption``, ``score`` (length-normalised
             log-probability; None where the picture could not be read). A retriever's ``caption`` is
-            the nearest of the split's captions, its ``score`` their cosine, and ``rank`` that of
-            the nearest of the picture's own. Of a question: ``question_id``, ``image_id``,
-            ``question``, ``answer``, ``confidence`` and ``problem`` (None, or why not to trust it).
+            the nearest of the split's captions, its ``score`` their cosine (of two stages, the
+            second's), and ``rank`` that of the nearest of the picture's own. Of a question:
+            ``question_id``, ``image_id``, ``question``, ``answer``, ``confidence`` and ``problem``
+            (None, or why not to trust it).
     """
 
     scores: dict
@@ -75,11 +76,13 @@ def evaluate(
     """Scores a model on a data split.
 
     A captioner captions it, and its captions are scored against the references. A retriever
-    searches it, in both directions. A ``VQAModel`` answers its questions.
+    searches it, in both directions; of a ``TwoStageRetriever``, the re-ranked answers are scored. A
+    ``VQAModel`` answers its questions.
 
     Args:
-        model: a ``Captioner``, a ``Retriever``, a ``VQAModel``, or anything with the ``caption``,
-            the ``answer``, or the ``embed_images`` and ``embed_texts`` methods of one.
+        model: a ``Captioner``, a ``Retriever``, a ``TwoStageRetriever``, a ``VQAModel``, or
+            anything with the ``caption``, the ``answer``, or the ``embed_images`` and
+            ``embed_texts`` methods of one.
         examples: a data split with captions or questions.
         beam_size: width of the beam search; 1 is greedy.
         strategy: another search of ``keras_vlm.decoding``, instead of ``beam_size``.
@@ -95,6 +98,7 @@ def evaluate(
 
     Raises:
         ValueError: the split has no captions, or questions, to score against.
+        TypeError: the model is none of the above.
     """
     wanted = "questions" if hasattr(model, "answer") else "captions"
     if getattr(examples, wanted) is None:
@@ -105,6 +109,11 @@ def evaluate(
         return _evaluate_answers(model, examples, batch_size, training_examples, verbose)
     if hasattr(model, "embed_images"):
         return _evaluate_retrieval(model, examples, batch_size, folds, verbose)
+    if not hasattr(model, "caption"):
+        raise TypeError(
+            f"evaluate: model must be a captioner or a retriever, got a {type(model).__name__}. "
+            "A re-ranker is scored with a retriever: TwoStageRetriever(retriever, reranker)."
+        )
     strategy = strategy or BeamSearch(beam_size)
     found = model.caption(
         examples, strategy=strategy, batch_size=batch_size, with_scores=True, verbose=verbose
@@ -137,20 +146,27 @@ def _evaluate_retrieval(model, examples, batch_size, folds, verbose):
     captions = [text for texts in examples.captions for text in texts]
     owners = np.repeat(np.arange(len(examples)), [len(texts) for texts in examples.captions])
     texts = model.embed_texts(captions)
-    ranks = right_ranks(images, texts, lambda q: owners[None, :] == q[:, None])
+    second, to_captions = None, None
+    if hasattr(model, "second_stage"):
+        second = model.second_stage(examples, captions, batch_size=batch_size, verbose=verbose)
+
+        def to_captions(scores, places):
+            return second(scores, places[:, None], np.arange(len(captions))[None, :])
+
     predictions = []
-    for image_id, vector, rank in zip(examples.image_ids, images, ranks, strict=True):
-        scores = texts @ vector
-        nearest = int(np.argmax(scores))
-        readable = bool(vector.any())
-        predictions.append(
-            {
-                "image_id": image_id,
-                "caption": captions[nearest] if readable else "",
-                "score": float(scores[nearest]) if readable else None,
-                "rank": int(rank[0]),
-            }
-        )
+    for places, scores in score_blocks(images, texts, to_captions):
+        ranks = ranks_of_right(scores, owners[None, :] == places[:, None])
+        for place, row, rank in zip(places.tolist(), scores, ranks, strict=True):
+            nearest = int(np.argmax(row))
+            readable = bool(images[place].any())
+            predictions.append(
+                {
+                    "image_id": examples.image_ids[place],
+                    "caption": captions[nearest] if readable else "",
+                    "score": float(row[nearest]) if readable else None,
+                    "rank": int(rank[0]),
+                }
+            )
     fields = {
         "captions": describe_references(examples.captions),
         "ties": "against",
@@ -158,10 +174,11 @@ def _evaluate_retrieval(model, examples, batch_size, folds, verbose):
         "n": len(examples),
         "unreadable": int((~images.any(axis=1)).sum()),
         "folds": folds,
+        **({} if second is None else {"reranked": second.k}),
         "keras_vlm": VERSION,
     }
     return Evaluation(
-        score_retrieval(images, texts, owners, folds=folds),
+        score_retrieval(images, texts, owners, folds=folds, rescore=second),
         {},
         "|".join(f"{name}:{value}" for name, value in fields.items()),
         predictions,

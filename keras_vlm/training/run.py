@@ -121,27 +121,25 @@ class TrainingRun:
         if self.patience is not None:
             check_number(where, "patience", self.patience, minimum=1, integer=True)
         check_number(where, "average", self.average, minimum=0, maximum=0.9999)
-        if self.start is None:
-            return
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in self.OF_THE_MODEL:
+        for name, owner in self.taken_over().items():
             if getattr(self, name) != defaults[name]:
                 raise ValueError(
-                    f"{where}: {name} is the model's own where start is given, got "
-                    f"{getattr(self, name)!r}. Leave it out, or begin anew without start."
+                    f"{where}: {name} is {owner}, got {getattr(self, name)!r}. Leave it out."
                 )
 
+    def taken_over(self):
+        """Returns the options that another model decides: a dict from a name to whose they are."""
+        if self.start is None:
+            return {}
+        return dict.fromkeys(self.OF_THE_MODEL, "the model's own where start is given")
 
     def open_data(self):
         """Opens the data; returns a ``Splits``."""
         return load_data(self.data, language=self.language)
 
     def batch_options(self, *, training):
-        """Returns the options of ``model.batches`` that are not the same for every task.
-
-        Args:
-            training: whether the batches are to be trained on.
-        """
+        """Returns the options of ``model.batches`` that a task decides, in training or not."""
         return {"captions_per_image": self.captions_per_image}
 
 
@@ -282,12 +280,26 @@ def thaw_start(run, found, kind):
             f"{type(found).__name__}. To take over its encoder alone, pass it as backbone."
         )
     _check_backbone(run, "start", found.encoder)
+    check_language(run, "start", found)
+    return found.encoder.thawed(_trainable_from(run, found.encoder.architecture))
+
+
+def check_language(run, option, found):
+    """Raises unless a model reads the language of a run.
+
+    Args:
+        run: a ``TrainingRun``.
+        option: the option that names the model.
+        found: the model.
+
+    Raises:
+        ValueError: it reads another.
+    """
     if found.tokenizer.language != run.language:
         raise ValueError(
             f"{type(run).__name__}: language must be {found.tokenizer.language!r}, that of "
-            f"{run.start}, got {run.language!r}."
+            f"{getattr(run, option)}, got {run.language!r}."
         )
-    return found.encoder.thawed(_trainable_from(run, found.encoder.architecture))
 
 
 def _check_backbone(run, option, encoder):
@@ -333,7 +345,7 @@ def _claim_folder(run, out):
     Raises:
         FileExistsError: they are others.
     """
-    unused = {"out"} if run.start is None else {"out", *run.OF_THE_MODEL}
+    unused = {"out", *run.taken_over()}
     options = {k: v for k, v in dataclasses.asdict(run).items() if k not in unused}
     # Notes of before there were other tasks do not name theirs.
     options["run"] = type(run).__name__
@@ -375,16 +387,14 @@ def _trainable_from(run, architecture):
 
 
 def _batches(run, out, model, training, validation):
-    options = [
-        {"seed": run.seed, **run.batch_options(training=training)} for training in (True, False)
-    ]
     cache = run.cache
     if cache == "auto":
         cacheable = model.encoder.frozen and run.augment in {None, "flip"}
         cache = out / "features" if cacheable else None
+    options = {"cache": cache, "seed": run.seed}
+    learned = {"shuffle": True, "augment": run.augment, **run.batch_options(training=True)}
+    scored = {"shuffle": False, **run.batch_options(training=False)}
     return (
-        model.batches(
-            training, run.batch_size, shuffle=True, augment=run.augment, cache=cache, **options[0]
-        ),
-        model.batches(validation, run.batch_size, shuffle=False, cache=cache, **options[1]),
+        model.batches(training, run.batch_size, **learned, **options),
+        model.batches(validation, run.batch_size, **scored, **options),
     )

@@ -12,9 +12,9 @@ import sys
 import keras
 import pytest
 import tensorflow as tf
-from oracles import scenes_captioner, scenes_retriever
+from oracles import scenes_captioner, scenes_reranker, scenes_retriever
 
-from keras_vlm import evaluate, list_models, load, load_data
+from keras_vlm import TwoStageRetriever, evaluate, list_models, load, load_data
 from keras_vlm.cli.main import COMMANDS, main
 from keras_vlm.training.captioning_run import CaptioningRun
 from keras_vlm.training.retrieval_run import RetrievalRun
@@ -377,3 +377,47 @@ def test_train_and_evaluate_a_retriever(photos, tmp_path, capsys):
     ]
     code, _, err = run([*arguments, "--fusion", "additive"], capsys)
     assert (code, "--fusion does not go with --task retrieval" in err) == (1, True)
+
+
+def test_train_a_reranker_then_evaluate_and_search(retriever_path, photos, tmp_path, capsys):
+    data, out = f"folder:{photos}", tmp_path / "run"
+    arguments = ["train", data, "--out", out, "--task", "reranking", "--hidden-dim", "8"]
+    arguments += ["--epochs", "1", "--batch-size", "4"]
+    code, _, err = run(arguments, capsys)
+    assert (code, "retriever must be a retriever's file" in err) == (1, True)
+    code, printed, _ = run([*arguments, "--retriever", retriever_path], capsys)
+    assert code == 0
+    assert "by mean_recall on val" in printed
+    model = out / "model.keras"
+    asked = f"keras-vlm evaluate {retriever_path} {data} --split test --rerank {model}"
+    assert asked in printed
+    report = tmp_path / "scores.json"
+    code, printed, _ = run([*asked.split()[1:], "--json", report], capsys)
+    assert (code, "|reranked:20|" in printed) == (0, True)
+    both = TwoStageRetriever(load(retriever_path), load(model))
+    found = json.loads(report.read_text())
+    expected = evaluate(both, load_data(data)["test"], verbose=0)
+    assert found["scores"] == pytest.approx(expected.scores)
+    # The picture that cannot be read comes last, as without a re-ranker.
+    assert found["predictions"][-1]["score"] is None
+
+    index = tmp_path / "index"
+    run(["index", photos, "--out", index, "--kind", "flat", "--model", retriever_path], capsys)
+    code, printed, _ = run(
+        ["search", index, "a red circle", "--k", 3, "--rerank", model, "--json"], capsys
+    )
+    rows = json.loads(printed)
+    assert (code, len(rows)) == (0, 3)
+    paths = [row["picture"] for row in rows]
+    scores = both.reranker.match(paths, "a red circle", [(0, 0), (1, 0), (2, 0)])
+    assert [row["score"] for row in rows] == pytest.approx(scores, abs=1e-4)
+    assert scores.tolist() == sorted(scores, reverse=True)
+    wrong = ["search", index, "a red circle", "--rerank", retriever_path]
+    code, _, err = run(wrong, capsys)
+    assert (code, "must be a reranker, got a Retriever" in err) == (1, True)
+
+
+def test_a_reranker_is_not_served(tmp_path, capsys):
+    scenes_reranker().save(tmp_path / "model.keras")
+    code, _, err = run(["export", tmp_path / "model.keras", tmp_path / "served"], capsys)
+    assert (code, "must be a captioner or a retriever, got a Reranker" in err) == (1, True)

@@ -63,6 +63,17 @@ def test_contract(name):
     np.testing.assert_array_equal(again(query, memory, mask)[0], context)
 
 
+@pytest.mark.parametrize("name", FUSIONS)
+def test_a_query_of_one_row_asks_all_pictures(name):
+    fusion = build(FUSIONS[name]())
+    query, memory, mask = inputs()
+    read = fusion.read(keras.ops.convert_to_tensor(memory))
+    one = fusion.attend(keras.ops.convert_to_tensor(query[:1]), read, mask)
+    many = fusion.attend(keras.ops.convert_to_tensor(np.repeat(query[:1], B, axis=0)), read, mask)
+    for ours, theirs in zip(one, many, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 def test_additive_is_bahdanau():
     fusion = build(AdditiveFusion(units=11))
     query, memory, mask = inputs()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_vlm.metrics import RETRIEVAL_SCORES, score_retrieval
-from keras_vlm.metrics.retrieval import right_ranks
+from keras_vlm.metrics.retrieval import ranks_of_right, score_blocks
 
 CUTOFFS = (1, 5, 10)
 
@@ -88,19 +88,27 @@ def test_a_picture_that_could_not_be_read_finds_nothing_and_is_found_by_nothing(
     """Even where everything else is far from everything."""
     images, texts = np.ones((11, 1)), -np.ones((11, 1))
     images[0] = 0
-    found = right_ranks(texts[:1], images, lambda q: np.eye(11)[:1])
-    assert [ranks.tolist() for ranks in found] == [[11]]
+    [(_, scores)] = score_blocks(texts[:1], images)
+    assert [ranks.tolist() for ranks in ranks_of_right(scores, np.eye(11)[:1])] == [[11]]
     found = score_retrieval(images, texts, np.arange(11))
     assert found["image_to_text_R@10"] == 0
     assert found["text_to_image_R@1"] == 0
 
 
-def test_ranks_of_all_right_answers():
-    ranks = right_ranks(
-        np.array([[1.0]]),
-        np.array([[3.0], [1.0], [2.0], [2.0]]),
-        lambda q: np.array([[0, 1, 0, 1]]),
+@pytest.mark.parametrize("folds", [1, 3])
+def test_a_second_stage_is_told_which_pictures_and_captions(folds):
+    """It scores by a table of its own, whatever the first stage says."""
+    images, texts, owners = example(pictures=23)
+    first = np.random.default_rng(5).normal(size=images.shape)
+    table = images @ texts.T
+    rescored = score_retrieval(
+        first, texts, owners, folds=folds, rescore=lambda scores, i, j: table[i, j] + 0 * scores
     )
+    assert rescored == pytest.approx(score_retrieval(images, texts, owners, folds=folds))
+
+
+def test_ranks_of_all_right_answers():
+    ranks = ranks_of_right(np.array([[3.0, 1.0, 2.0, 2.0]]), np.array([[0, 1, 0, 1]]))
     assert [found.tolist() for found in ranks] == [[3, 4]]
 
 

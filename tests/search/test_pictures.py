@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from oracles import scenes_captioner, scenes_retriever
+from oracles import scenes_captioner, scenes_reranker, scenes_retriever
 
 from keras_vlm import load_data
 from keras_vlm.core.checks import DataError
@@ -131,6 +131,40 @@ def test_the_nearest_by_cosine(model, folder, tmp_path):
         np.testing.assert_allclose([score for _, score in found], expected, atol=2e-3)
     twins = search_pictures(index, again, image=folder / "copy of 3.PNG", k=2)
     assert {pathlib.Path(key).name for key, _ in twins} == {"3.png", "copy of 3.PNG"}
+
+
+def test_a_reranker_orders_what_was_found(model, folder, tmp_path, monkeypatch):
+    reranker = scenes_reranker(retriever=model)
+    index_pictures(model, folder, tmp_path / "index", **QUIET)
+    index, _ = open_index(tmp_path / "index", model)
+    keys, text = list(index), "a red circle"
+    matches = reranker.match(keys, text, [(i, 0) for i in range(len(keys))])
+    # All pictures are candidates: the order is the match's alone.
+    found = search_pictures(index, model, text=text, k=3, reranker=reranker)
+    np.testing.assert_allclose([score for _, score in found], np.sort(matches)[::-1][:3], atol=1e-5)
+    for key, score in found:
+        assert score == pytest.approx(matches[keys.index(key)], abs=1e-5)
+    # Of fewer candidates, those of the first stage.
+    monkeypatch.setattr("keras_vlm.search.pictures.CANDIDATES", 4)
+    first = [key for key, _ in search_pictures(index, model, text=text, k=4)]
+    found = search_pictures(index, model, text=text, k=1, reranker=reranker)
+    assert found[0][0] == max(first, key=lambda key: matches[keys.index(key)])
+    # What is gone is left out.
+    pathlib.Path(found[0][0]).unlink()
+    again = search_pictures(index, model, text=text, k=4, reranker=reranker)
+    assert {key for key, _ in again} == set(first) - {found[0][0]}
+    for options in ({"image": folder / "1.png"}, {"text": text, "image": folder / "1.png"}):
+        with pytest.raises(ValueError, match="text alone must be given with a reranker"):
+            search_pictures(index, model, reranker=reranker, **options)
+
+
+def test_a_reranker_reads_files(model, examples, tmp_path):
+    index_pictures(model, examples, tmp_path / "index", **QUIET)
+    index, _ = open_index(tmp_path / "index", model)
+    with pytest.raises(ValueError, match="index must hold paths of pictures .* which cannot be"):
+        search_pictures(
+            index, model, text="a red circle", reranker=scenes_reranker(retriever=model)
+        )
 
 
 def test_near_duplicates(model, folder):

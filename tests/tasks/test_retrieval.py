@@ -71,7 +71,7 @@ def test_gradients_reach_every_weight(made):
 
 
 def test_learns(made):
-    contracts.check_learns(copy_of(made[0]), made[1])
+    contracts.check_learns(copy_of(made[0]), made[1], steps=60)
 
 
 def test_saves(made, tmp_path):
@@ -110,11 +110,10 @@ def test_padded_captions_leave_weights_finite_under_xla(pooling, examples):
 
 @pytest.mark.parametrize("loss", PAIR_LOSSES)
 def test_every_loss_learns_to_retrieve(loss, examples):
-    model = scenes_retriever("bag", loss=loss, optimizer=keras.optimizers.Adam(3e-3))
+    model = scenes_retriever("bag", loss=loss, optimizer=keras.optimizers.Adam(1e-2))
     batches = model.batches(examples, 9, captions_per_image=CAPTIONS)
-    before = model.evaluate(batches, verbose=0)
-    model.fit(batches, epochs=15, verbose=0)
-    assert model.evaluate(batches, verbose=0) < 0.75 * before
+    history = model.fit(batches, epochs=15, verbose=0).history["loss"]
+    assert history[-1] < 0.75 * history[0]
     has = {weight.name for weight in model.pair_scores.weights}
     assert has == {"contrastive": {"log_scale"}, "sigmoid": {"log_scale", "bias"}}.get(loss, set())
 
@@ -304,3 +303,15 @@ def test_bad_towers():
     with pytest.raises(ValueError, match="Tower: hidden_dim must be a whole number >= 1, got 0"):
         Tower(3, hidden_dim=0)
     assert PairScores(None).current_scale() == 1.0
+
+
+def test_parts_of_one_kind_stay_apart_in_a_file(tmp_path):
+    """Keras knows the objects of a file by their addresses, which a lost copy gives away."""
+    for seed in range(8):
+        model = scenes_retriever("bag", dim=[Tower(16, dropout=seed / 10), Tower(16)])
+        model.save(tmp_path / "model.keras")
+        again = keras.saving.load_model(tmp_path / "model.keras")
+        parts = [again.image_tower, again.text_tower, again.image_tower.pooling]
+        parts += [again.text_tower.pooling, again.text_encoder, again.pair_scores]
+        assert len({id(part) for part in parts}) == len(parts)
+        assert again.image_tower.dropout_rate == seed / 10

@@ -4,8 +4,11 @@ import json
 import math
 
 import keras
+import numpy as np
 import pytest
+from oracles import scenes_reranker, scenes_retriever
 
+from keras_vlm import TwoStageRetriever
 from keras_vlm.data import load_data
 from keras_vlm.data.sources import BytesExamples
 from keras_vlm.decoding import (
@@ -205,3 +208,65 @@ def test_words_are_counted_as_the_scorer_splits_them():
     parrot = Parrot([[("A man 's dog.", -0.5)], [("a man's dog", -0.5)], [("", -0.5)]])
     found = evaluate(parrot, make_examples(REFERENCES), verbose=0)
     assert found.diversity == {"distinct": 2 / 3, "vocabulary": 4, "mean_length": 8 / 3}
+
+
+@pytest.fixture(scope="module")
+def two_stages():
+    """A retriever, a re-ranker, and pictures whose captions differ even as bags of words."""
+    retriever = scenes_retriever("bag")
+    examples = load_data("scenes:31")["train"]
+    seen, captions, pictures = set(), [], []
+    elements = examples.dataset().as_numpy_iterator()
+    for example, texts in zip(elements, examples.captions, strict=True):
+        bags = [tuple(sorted(row)) for row in retriever.tokenizer(texts).numpy()[:, :-1]]
+        new = {bag: text for bag, text in zip(bags, texts, strict=True) if bag not in seen}
+        if new:
+            seen |= set(new)
+            captions.append(list(new.values()))
+            pictures.append(example["image_bytes"])
+    names = [f"picture-{i}" for i in range(len(pictures))]
+    examples = BytesExamples("mine", "val", "en", names, captions, pictures)
+    return retriever, scenes_reranker(retriever=retriever), examples
+
+
+@pytest.mark.parametrize(("k", "folds"), [(3, 1), (1000, 1), (3, 2)])
+def test_two_stages_are_scored_as_sorting_twice_would(two_stages, k, folds):
+    retriever, reranker, examples = two_stages
+    count = len(examples)
+    both = TwoStageRetriever(retriever, reranker, k=k)
+    found = evaluate(both, examples, folds=folds, verbose=0)
+    texts = [text for captions in examples.captions for text in captions]
+    owners = np.repeat(np.arange(count), [len(captions) for captions in examples.captions])
+    cosines = retriever.embed_images(examples) @ retriever.embed_texts(texts).T
+    pairs = np.stack(np.meshgrid(np.arange(count), np.arange(len(texts)), indexing="ij"), axis=-1)
+    matches = both.reranker.match(examples, texts, pairs.reshape(-1, 2)).reshape(cosines.shape)
+
+    def best_rank(first, second, right):
+        order = np.argsort(-first, kind="stable")
+        order = sorted(order[:k], key=lambda i: -second[i]) + order[k:].tolist()
+        return 1 + min(order.index(i) for i in np.flatnonzero(right))
+
+    recalls = {"image_to_text_R@1": [], "text_to_image_R@1": []}
+    size = count // folds
+    for start in range(0, size * folds, size):
+        rows = np.arange(start, start + size)
+        columns = np.flatnonzero(np.isin(owners, rows))
+        inside = np.ix_(rows, columns)
+        right = owners[columns][None, :] == rows[:, None]
+        for name, tables in (
+            ("image_to_text_R@1", (cosines[inside], matches[inside], right)),
+            ("text_to_image_R@1", (cosines[inside].T, matches[inside].T, right.T)),
+        ):
+            ranks = [best_rank(*rows) for rows in zip(*tables, strict=True)]
+            recalls[name].append(100 * np.mean(np.array(ranks) <= 1))
+    for name, values in recalls.items():
+        assert found.scores[name] == pytest.approx(np.mean(values))
+    assert f"|reranked:{k}|" in found.signature
+    for row, (prediction, first) in enumerate(zip(found.predictions, cosines, strict=True)):
+        candidates = np.argsort(-first, kind="stable")[:k]
+        best = candidates[np.argmax(matches[row, candidates])]
+        assert prediction["caption"] == texts[best]
+        assert prediction["score"] == pytest.approx(matches[row, best], abs=1e-4)
+        if folds == 1:
+            expected = best_rank(first, matches[row], owners == row)
+            assert prediction["rank"] == expected
