@@ -18,6 +18,7 @@ from keras_vlm.data.question_batches import (
     question_batches,
 )
 from keras_vlm.decoding import BeamSearch, MinimumLength
+from keras_vlm.decoding.constraints import NO_UNKNOWN
 from keras_vlm.tasks.asking import AnswerMixin
 from keras_vlm.tasks.base import PictureTextModel
 from keras_vlm.tasks.question_reader import AnswerChooser
@@ -295,7 +296,7 @@ class WritingVQAModel(VQAModel):
         joint, _, words, memory = self.reader(image_features, token_ids, training=False)
         tokens = self.writer.join(joint, words, memory, token_ids)
         strategy = BeamSearch(
-            max(top_k, LEAST_BEAM), num_return=top_k, constraints=(MinimumLength(1),)
+            max(top_k, LEAST_BEAM), num_return=top_k, constraints=(NO_UNKNOWN, MinimumLength(1))
         )
         found = self.writer.write(tokens, self.answers, strategy)
         shape = tf.concat([tf.shape(token_ids)[:2], [top_k]], axis=0)
