@@ -9,7 +9,7 @@ import kills
 import numpy as np
 import pytest
 
-from keras_vlm.search import VectorIndex, live_graph
+from keras_vlm.search import VectorIndex, graph, live_graph
 from keras_vlm.search.store import MANIFEST
 
 DIM = 7
@@ -101,6 +101,8 @@ def test_kills(kind, times, tmp_path):
 def small_graphs(monkeypatch):
     monkeypatch.setattr(live_graph, "TAIL_ROWS", 3)
     monkeypatch.setattr(live_graph, "ROWS_A_RESULT", 1)
+    # With one thread a graph as small as these is exact.
+    monkeypatch.setattr(graph, "THREADS", 1)
 
 
 def draw(count, seed=0):
