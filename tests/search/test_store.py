@@ -83,8 +83,8 @@ print("rows", before)
 """
 
 
-# On a busy machine it found its own pipe closed, three times of eight, for a reason that is not known
-# yet: until it is, it is run by hand.
+# On a busy machine it found its own pipe closed, three times of eight, for a reason that is not
+# known yet: until it is, it is run by hand.
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "times"), [("hnsw", 15)])
 def test_kills(kind, times, tmp_path):
