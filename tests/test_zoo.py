@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from oracles import scenes_captioner
 
-from keras_vlm import Backbone, DataError, Tokenizer, build_captioner, list_models, load
+from keras_vlm import (
+    Backbone,
+    ContrastiveLoss,
+    DataError,
+    Retriever,
+    Tokenizer,
+    build_captioner,
+    list_models,
+    load,
+)
 from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH
 from keras_vlm.zoo import save_compact
 
@@ -55,8 +64,12 @@ def test_card_and_scores_belong_together(published):
         assert part in card
 
 
-def test_captions_a_photo(published):
+def test_knows_what_is_on_a_photo(published):
     _, model = published
+    if isinstance(model, Retriever):
+        labels = ["dog", "man with a camera", "snow"]
+        assert model.classify(PHOTO, labels)[0].argmax() == 1
+        return
     [[(text, score)]] = model.caption(PHOTO, with_scores=True)
     assert len(text.split()) >= 3
     assert -5 < score < 0
@@ -66,10 +79,13 @@ def test_captions_a_photo(published):
 
 def test_goes_on_learning_after_compile(published):
     _, model = published
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     ids = model.tokenizer(["a man takes a picture"]).numpy()[:, None]
+    loss, targets = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ids[..., 1:]
+    if isinstance(model, Retriever):
+        loss, targets = ContrastiveLoss(), np.ones((1, 1), bool)
+    model.compile("adam", loss)
     images = np.zeros((1, *model.image_size, 3), np.float32)
-    loss = model.train_on_batch({"images": images, "token_ids": ids[..., :-1]}, ids[..., 1:])
+    loss = model.train_on_batch({"images": images, "token_ids": ids[..., :-1]}, targets)
     assert np.isfinite(loss)
 
 

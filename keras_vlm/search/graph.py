@@ -28,6 +28,8 @@ SCALARS = {"hnsw": "f16", "hnsw_int8": "i8"}
 OVERSAMPLING = {"hnsw": 1, "hnsw_int8": 2}
 # Pages that stand for a whole file in its digest.
 DIGEST_PAGES, PAGE_BYTES = 256, 4096
+# Threads that link rows; 0 for all cores. Several may miss each other's in the smallest graphs.
+THREADS = 0
 
 
 class Graph:
@@ -85,7 +87,9 @@ class Graph:
         """
         live = np.flatnonzero(~dead)
         if len(live):
-            self._index.add(self.rows + live, np.ascontiguousarray(vectors[live]))
+            self._index.add(
+                self.rows + live, np.ascontiguousarray(vectors[live]), threads=THREADS
+            )
         self.rows += len(vectors)
 
     def save(self, path):

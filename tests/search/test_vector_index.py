@@ -63,6 +63,8 @@ def small_graphs(monkeypatch):
     monkeypatch.setattr(live_graph, "LINK_ROWS", 5)
     monkeypatch.setattr(live_graph, "SAVE_ROWS", 11)
     monkeypatch.setattr(live_graph, "ROWS_A_RESULT", 1)
+    # With one thread a graph as small as these is exact.
+    monkeypatch.setattr(graph, "THREADS", 1)
 
 
 def make(path, count, kind="hnsw", **options):
