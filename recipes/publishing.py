@@ -1,7 +1,7 @@
 """What all recipes share: train stage after stage, score on dev, write the model for publishing.
 
 A recipe holds the options of its stages, each of which goes on from the best model of the one
-before. The dev split chooses epochs; nothing is trained on it.
+before. The validation split chooses epochs; nothing is trained on it.
 """
 
 import argparse
@@ -26,7 +26,7 @@ class Recipe:
     """What a recipe says of the model it makes.
 
     Attributes:
-        task: ``"captioning"`` or ``"retrieval"``.
+        task: ``"captioning"``, ``"retrieval"`` or ``"vqa"``.
         train: function of a run -> the best model.
         stages: a run each; ``data``, ``out`` and ``start`` are replaced: by what the user types,
             and by the stage before.
@@ -35,6 +35,11 @@ class Recipe:
         card: a template of the card.
         told: what the card says, by the template's names.
         evaluation: options of ``evaluate`` for the published scores.
+        data: what DATA is where the user types none, or None where they must.
+        smoke_data: the same, when only trying whether it runs.
+        scored_on: split of the published scores, or None for the one that chose the epoch.
+        more_facts: function of the published folder, the model and the ``Evaluation`` -> more of
+            what the card names, as a dict; may write files there. None for none.
     """
 
     task: str
@@ -44,7 +49,11 @@ class Recipe:
     name: str
     card: str
     told: dict
-    evaluation: dict
+    evaluation: dict = dataclasses.field(default_factory=dict)
+    data: str | None = None
+    smoke_data: str | None = None
+    scored_on: str | None = None
+    more_facts: object = None
 
 
 def remake(recipe, arguments=None):
@@ -56,7 +65,11 @@ def remake(recipe, arguments=None):
     """
     name = recipe.name
     parser = argparse.ArgumentParser(description=f"Remakes {name}.")
-    parser.add_argument("data", help="for example flickr8k:DIR")
+    parser.add_argument(
+        "data",
+        nargs="?" if recipe.data else None,
+        help=f"{recipe.data}, if left out" if recipe.data else "for example flickr8k:DIR",
+    )
     parser.add_argument("--out", default=f"runs/{name}", help="output folder of the run")
     parser.add_argument("--cache", help="folder of the feature cache, to share it between runs")
     parser.add_argument("--publish", help="folder to write, such as saved_models/NAME")
@@ -65,10 +78,12 @@ def remake(recipe, arguments=None):
     published = pathlib.Path(options.publish or pathlib.Path(options.out) / "published" / name)
     if options.smoke and published.exists():
         parser.error(f"--smoke makes a toy, and {published} exists: publish it elsewhere.")
+    options.data = options.data or (recipe.smoke_data if options.smoke else recipe.data)
     model, minutes = _train(recipe, options)
     run = recipe.stages[-1]
     data = load_data(options.data, language=run.language)
-    examples = data[run.validation_split]
+    split = recipe.scored_on or run.validation_split
+    examples = data[split]
     with replace_folder(published, overwrite=True) as folder:
         save_compact(model, folder, overwrite=True)
         # What is scored is what is published: float16, read back.
@@ -76,16 +91,17 @@ def remake(recipe, arguments=None):
         found = evaluate(
             model, examples, training_examples=data[run.split], **recipe.evaluation
         )
-        found.save(pathlib.Path(options.out) / "dev.json")
+        found.save(pathlib.Path(options.out) / f"{split}.json")
         facts = {
             "name": name,
-            "split": run.validation_split,
+            "split": split,
             "pictures": f"{len(examples):,}",
             "recipe": pathlib.Path(sys.argv[0]).name,
             "minutes": minutes,
             "parameters": model.count_params(),
             "backbone": model.encoder.count_params(),
             "words": len(model.tokenizer.vocabulary),
+            **(recipe.more_facts(folder, model, found) if recipe.more_facts else {}),
         }
         _write_facts(folder, found, recipe, facts)
     for metric, score in found.scores.items():
@@ -128,16 +144,19 @@ def _write_facts(folder, found, recipe, facts):
         {
             "task": recipe.task,
             "scores": found.scores,
+            **({"baselines": found.baselines} if found.baselines else {}),
             "diversity": found.diversity,
             "signature": found.signature,
             "training_minutes": round(facts["minutes"], 1),
         },
     )
     card = recipe.card.format(
-        rows="\n".join(f"| {key} | {score:.3f} |" for key, score in found.scores.items()),
-        signature=found.signature,
-        **recipe.told,
-        **facts,
-        **found.diversity,
+        **{
+            "rows": "\n".join(f"| {key} | {score:.3f} |" for key, score in found.scores.items()),
+            "signature": found.signature,
+            **recipe.told,
+            **facts,
+            **found.diversity,
+        }
     )
     (folder / "card.md").write_text(card, encoding="utf-8")
