@@ -47,6 +47,7 @@ setup(
         "qdrant": ["qdrant-client>=1.16"],
         "test": [
             "pytest",
+            "pytest-xdist",
             "ruff",
             "import-linter",
             "hypothesis",

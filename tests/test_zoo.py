@@ -14,9 +14,11 @@ from keras_vlm import (
     DataError,
     Retriever,
     Tokenizer,
+    VQAModel,
     build_captioner,
     list_models,
     load,
+    load_data,
 )
 from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH
 from keras_vlm.zoo import save_compact
@@ -58,17 +60,33 @@ def test_card_and_scores_belong_together(published):
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     assert folder.name in card
     assert scores["signature"] in card
-    for name, score in scores["scores"].items():
-        assert f"{score:.3f}" in card, name
-    for part in ("python recipes/", "research", "Flickr8k", "keras-vlm evaluate"):
+    shown, digits = scores["scores"], 3
+    if scores["task"] == "vqa":
+        shown, digits = {name: shown[name] for name in shown if name.startswith("accuracy")}, 4
+    for name, score in shown.items():
+        assert f"{score:.{digits}f}" in card, name
+    terms = {"vqa": ["terms"]}.get(scores["task"], ["research", "Flickr8k"])
+    for part in ("python recipes/", "keras-vlm evaluate", *terms):
         assert part in card
 
 
 def test_knows_what_is_on_a_photo(published):
-    _, model = published
+    name, model = published[0].name, published[1]
     if isinstance(model, Retriever):
         labels = ["dog", "man with a camera", "snow"]
         assert model.classify(PHOTO, labels)[0].argmax() == 1
+        return
+    if isinstance(model, VQAModel):
+        examples = load_data("scenes:100" if "scenes" in name else "easy_vqa")["test"]
+        images = [each["image_bytes"] for each in examples.dataset().take(50).as_numpy_iterator()]
+        questions = examples.questions[: len(images)]
+        found = model.answer(images, [[each.text for each in asked] for asked in questions])
+        right = [
+            answer.text == question.answer
+            for pair in zip(found, questions, strict=True)
+            for answer, question in zip(*pair, strict=True)
+        ]
+        assert np.mean(right) >= 0.9
         return
     [[(text, score)]] = model.caption(PHOTO, with_scores=True)
     assert len(text.split()) >= 3
@@ -79,6 +97,11 @@ def test_knows_what_is_on_a_photo(published):
 
 def test_goes_on_learning_after_compile(published):
     _, model = published
+    if isinstance(model, VQAModel):
+        model.compile("adam", model.loss)
+        batches = model.batches(load_data("scenes:16")["train"], 8)
+        assert np.isfinite(model.fit(batches, verbose=0).history["loss"]).all()
+        return
     ids = model.tokenizer(["a man takes a picture"]).numpy()[:, None]
     loss, targets = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ids[..., 1:]
     if isinstance(model, Retriever):
