@@ -56,8 +56,8 @@ HELP = {
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
     "text": "text layers: lstm or transformer; for retrieval and vqa also gru or bag",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for vqa "
-    "also stacked_attention, hadamard, co_attention",
-    "fusion_layers": "layers of co_attention",
+    "also stacked_attention, hadamard, co_attention, cross_attention",
+    "fusion_layers": "layers of co_attention or cross_attention",
     "retriever": "the retriever whose answers are put in order, by name or file: training begins "
     "with its backbone (frozen), words and text layers",
     "hidden_dim": "width of the text layers; of a re-ranker, of the layers where words and picture "

@@ -9,7 +9,7 @@ The work on the picture alone is apart, for it is done once while the words come
 query may have one row alone, [1,T,D]: its own part of the work is then done once, too.
 
 Whole questions look by ``QUESTION_FUSIONS``, whose contract is in ``question.py``: any of the ways
-above, asked by the question's vector, or co-attention of all words and all picture tokens.
+above, asked by the question's vector, or layers of attention of all words and picture tokens.
 
 Refuses to know which task it serves. Dimension letters: B batch, N picture tokens, C their width,
 T text positions, D model width, H heads.
@@ -18,6 +18,7 @@ T text positions, D model width, H heads.
 from keras_vlm.fusion.additive import AdditiveFusion as AdditiveFusion
 from keras_vlm.fusion.base import Fusion as Fusion
 from keras_vlm.fusion.co_attention import CoAttention as CoAttention
+from keras_vlm.fusion.co_attention import CrossAttention as CrossAttention
 from keras_vlm.fusion.concat import ConcatFusion as ConcatFusion
 from keras_vlm.fusion.dot_product import DotProductFusion as DotProductFusion
 from keras_vlm.fusion.hadamard import HadamardFusion as HadamardFusion
@@ -41,7 +42,7 @@ def _pooled(fusion_class):
     )
 
 
-# The last three are made for questions; the two that are no co-attention keep the contract above.
+# The last four are made for questions; stacked_attention and hadamard keep the contract above.
 QUESTION_FUSIONS = {
     "concat": _pooled(ConcatFusion),
     "attention": _pooled(MultiHeadFusion),
@@ -50,4 +51,5 @@ QUESTION_FUSIONS = {
     "stacked_attention": _pooled(StackedAttention),
     "hadamard": _pooled(HadamardFusion),
     "co_attention": CoAttention,
+    "cross_attention": CrossAttention,
 }

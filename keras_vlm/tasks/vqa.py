@@ -51,7 +51,7 @@ def build_vqa(
             measures, such as ``GRUEncoder(hidden_dim=512)``.
         fusion: ``"concat"`` (the classical model: picture vector beside question vector),
             ``"attention"``, ``"additive"``, ``"dot_product"``, ``"stacked_attention"``,
-            ``"hadamard"``, ``"co_attention"``, or a ``QuestionFusion``.
+            ``"hadamard"``, ``"co_attention"``, ``"cross_attention"``, or a ``QuestionFusion``.
         image_size: side in pixels, or ``(H, W)``; for a backbone given by name.
         optimizer: a Keras optimizer or its name; ``"adamw"`` means a learning rate of 1e-3.
         precision: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.

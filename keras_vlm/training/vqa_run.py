@@ -20,6 +20,9 @@ from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import VQAScores
 from keras_vlm.training.run import TrainingRun, make_backbone, thaw_start, train
 
+# The fusions that have layers to count.
+LAYERED = ("co_attention", "cross_attention")
+
 
 @dataclasses.dataclass(frozen=True)
 class VQARun(TrainingRun):
@@ -31,7 +34,8 @@ class VQARun(TrainingRun):
         text: ``"gru"``, ``"lstm"``, ``"transformer"`` or ``"bag"``.
         fusion: ``"concat"``, ``"attention"``, ``"stacked_attention"``, ``"co_attention"``,
             ``"hadamard"``, ...
-        fusion_layers: layers of ``"co_attention"``, or None for the usual ones.
+        fusion_layers: layers of ``"co_attention"`` or ``"cross_attention"``, or None for the usual
+            ones.
         hidden_dim: width of text layers and fusion.
         answers: ``"choose"`` among the most frequent ones, ``"write"`` them word by word, or
             ``"auto"``, which looks at the data and says so.
@@ -79,10 +83,11 @@ class VQARun(TrainingRun):
         """
         super().__post_init__()
         check_number("VQARun", "most_answers", self.most_answers, minimum=2, integer=True)
-        if self.fusion_layers is not None and self.fusion != "co_attention":
+        if self.fusion_layers is not None and self.fusion not in LAYERED:
             raise ValueError(
-                "VQARun: fusion_layers must be None with another fusion than 'co_attention', got "
-                f"{self.fusion_layers!r} with {self.fusion!r}."
+                "VQARun: fusion_layers must be None with another fusion than "
+                f"{' and '.join(map(repr, LAYERED))}, got {self.fusion_layers!r} with "
+                f"{self.fusion!r}."
             )
         if self.answers == "write" and self.balance == "loss":
             raise ValueError(

@@ -9,6 +9,7 @@ from keras_vlm.fusion import (
     QUESTION_FUSIONS,
     CoAttention,
     ConcatFusion,
+    CrossAttention,
     PooledQuestion,
     QuestionFusion,
 )
@@ -118,6 +119,16 @@ def test_concat_sees_the_mean_of_the_picture_only():
     )
 
 
+def block(parts, tokens, own_mask=None, guide=None, guide_mask=None):
+    """One layer, written out."""
+    normed = parts["self_norm"](tokens)
+    tokens = tokens + parts["self"](normed, normed, memory_mask=own_mask)[0]
+    if guide is not None:
+        normed = parts["guide_norm"](tokens)
+        tokens = tokens + parts["guide"](normed, guide, memory_mask=guide_mask)[0]
+    return tokens + parts["narrow"](parts["widen"](parts["think_norm"](tokens)))
+
+
 def test_co_attention_is_its_blocks_one_by_one():
     """The same layers called for one question, in the order of the paper's encoder-decoder."""
     fusion = build(CoAttention(num_layers=2, num_heads=3))
@@ -125,26 +136,37 @@ def test_co_attention_is_its_blocks_one_by_one():
     joint, weights = fusion(words, mask, memory)
     b, q = 1, 0
     asked, real = words[b : b + 1, q], mask[b : b + 1, q]
-
-    def block(parts, tokens, guide=None):
-        normed = parts["self_norm"](tokens)
-        own = real if guide is None else None
-        tokens = tokens + parts["self"](normed, normed, memory_mask=own)[0]
-        if guide is not None:
-            normed = parts["guide_norm"](tokens)
-            tokens = tokens + parts["guide"](normed, guide, memory_mask=real)[0]
-        return tokens + parts["narrow"](parts["widen"](parts["think_norm"](tokens)))
-
     for parts in fusion.word_layers:
-        asked = block(parts, asked)
+        asked = block(parts, asked, real)
     asked = fusion.word_norm(asked)
     picture = keras.ops.convert_to_tensor(memory[b : b + 1])
     for parts in fusion.picture_layers:
-        picture = block(parts, picture, guide=asked)
+        picture = block(parts, picture, None, asked, real)
     seen, expected_weights = fusion.picture_pooling(fusion.picture_norm(picture))
     expected = fusion.joint_norm(fusion.word_pooling(asked, token_mask=real)[0] + seen)
     np.testing.assert_allclose(joint[b, q], expected[0], atol=1e-4)
     np.testing.assert_allclose(weights[b, q], expected_weights[0], atol=1e-5)
+
+
+def test_cross_attention_is_its_blocks_one_by_one():
+    fusion = build(CrossAttention(num_layers=2, num_heads=3))
+    words, mask, memory = inputs()
+    joint, weights = fusion(words, mask, memory)
+    b, q = 1, 1
+    asked, real = words[b : b + 1, q], mask[b : b + 1, q]
+    picture = keras.ops.convert_to_tensor(memory[b : b + 1])
+    for parts in fusion.picture_layers:
+        picture = block(parts, picture)
+    picture = fusion.picture_norm(picture)
+    for parts in fusion.word_layers:
+        asked = block(parts, asked, real, picture)
+    pooled, _ = fusion.word_pooling(fusion.word_norm(asked), token_mask=real)
+    np.testing.assert_allclose(joint[b, q], fusion.joint_norm(pooled)[0], atol=1e-4)
+    np.testing.assert_allclose(np.sum(weights, axis=-1), 1, atol=1e-5)
+    # Words of padding look as well, and count for nothing.
+    turned = np.where(mask[..., None], words, 7 - words)
+    for ours, theirs in zip(fusion(turned, mask, memory), (joint, weights), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_bad_options():
