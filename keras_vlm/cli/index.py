@@ -39,10 +39,15 @@ def add_arguments(parser):
 
 def run(options):
     """Indexes, and says what to type next."""
-    from keras_vlm.data import load_data
+    from keras_vlm.data.sources import SOURCES, load_data
     from keras_vlm.search.pictures import index_pictures, load_retriever
 
     is_folder = pathlib.Path(options.what).is_dir()
+    if not is_folder and options.what.partition(":")[0] not in SOURCES:
+        raise FileNotFoundError(
+            f"{options.what}: no such folder, and no data source begins like this. Sources: "
+            f"{', '.join(SOURCES)}."
+        )
     found = index_pictures(
         load_retriever(options.model),
         options.what

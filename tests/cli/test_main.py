@@ -315,6 +315,8 @@ def test_index_then_search(retriever_path, photos, tmp_path, capsys, monkeypatch
     assert json.loads(out)[0]["score"] == pytest.approx(1, abs=2e-3)
     code, _, err = run(["search", index], capsys)
     assert (code, "text or image must be given" in err) == (1, True)
+    code, _, err = run(["index", tmp_path / "gone", "--out", tmp_path / "new"], capsys)
+    assert (code, "gone: no such folder, and no data source" in err) == (1, True)
 
 
 def test_classify(retriever_path, photos, tmp_path, capsys):
