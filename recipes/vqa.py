@@ -8,7 +8,7 @@ from publishing import Recipe, remake
 from keras_vlm.training.plots import plot_reliability
 from keras_vlm.training.vqa_run import train_vqa
 
-SMOKE_MODEL = {"hidden_dim": 16, "image_size": 32}
+SMOKE_MODEL = {"hidden_dim": 16, "image_size": 64}
 
 CARD = """# {name}
 
