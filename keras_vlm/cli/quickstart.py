@@ -95,8 +95,9 @@ def _serve(model, examples, out):
     print(f"\n3/4  Export to {folder}, load it with TensorFlow alone, send it bytes")
     export_saved_model(model, folder, overwrite=True)
     served = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    chosen = next(iter(examples.dataset().batch(3)))
-    answer = served(image_bytes=chosen["image_bytes"])
+    # Examples differ in their numbers of questions; their pictures alone make a batch.
+    pictures = examples.dataset().map(lambda example: example["image_bytes"])
+    answer = served(image_bytes=next(iter(pictures.batch(3))))
     for caption, score, truth in zip(
         answer["caption"].numpy(), answer["score"].numpy(), examples.captions, strict=False
     ):
