@@ -22,8 +22,8 @@ from keras_vlm.export.served import ServedRetriever as ServedRetriever
 from keras_vlm.export.served import ServedVQAModel as ServedVQAModel
 from keras_vlm.fusion import AdditiveFusion as AdditiveFusion
 from keras_vlm.fusion import CoAttention as CoAttention
-from keras_vlm.fusion import CrossAttention as CrossAttention
 from keras_vlm.fusion import ConcatFusion as ConcatFusion
+from keras_vlm.fusion import CrossAttention as CrossAttention
 from keras_vlm.fusion import DotProductFusion as DotProductFusion
 from keras_vlm.fusion import HadamardFusion as HadamardFusion
 from keras_vlm.fusion import MultiHeadFusion as MultiHeadFusion

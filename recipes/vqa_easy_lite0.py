@@ -31,11 +31,11 @@ GRU of width 128 in both directions, one layer of co-attention, 13 answers."""
 
 FAILURES = """\
 Looked at, of the test split: all 32 wrong answers are about thirteen pictures, and about a shape's
-colour, never about its kind: what was learned from photos cares for shapes first.
+colour, never about its kind.
 
 - `test-0` and `test-138`, red triangles, pass for brown ones; `test-46` and `test-223`, brown, for
   red; `test-321`, a black square, for a grey one.
-- The other eight are small, 8 to 15 pixels a side of 64: `test-57`, a blue circle, is "not blue" by
+- The other eight are small, 8 to 18 pixels a side of 64: `test-57`, a blue circle, is "not blue" by
   0.98.
 
 It has seen one shape a picture, on a plain ground."""

@@ -43,9 +43,10 @@ def run(options):
     from keras_vlm.search.pictures import index_pictures, load_retriever
 
     is_folder = pathlib.Path(options.what).is_dir()
-    if not is_folder and options.what.partition(":")[0] not in SOURCES:
+    # With a colon it is meant for a source, whose name load_data puts right.
+    if not is_folder and ":" not in options.what and options.what not in SOURCES:
         raise FileNotFoundError(
-            f"{options.what}: no such folder, and no data source begins like this. Sources: "
+            f"{options.what}: no such folder, and no data source of this name. Sources: "
             f"{', '.join(SOURCES)}."
         )
     found = index_pictures(

@@ -151,9 +151,8 @@ class CoAttention(AttentionStack):
 class CrossAttention(AttentionStack):
     """Layers of self-attention over the picture, then of words that look at words and the picture.
 
-    What the picture's tokens make of each other is done once for all of its questions, and there
-    are fewer words than tokens: several times cheaper than ``CoAttention``. Of two things that a
-    question names, each word finds its own, and the words compare them.
+    What the picture's tokens make of each other does not depend on the question, and is done once
+    for all of its questions; each word then finds its own part of the picture.
 
     Args:
         **kwargs: as for ``AttentionStack``.

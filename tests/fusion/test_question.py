@@ -159,9 +159,12 @@ def test_cross_attention_is_its_blocks_one_by_one():
         picture = block(parts, picture)
     picture = fusion.picture_norm(picture)
     for parts in fusion.word_layers:
+        own = asked + parts["self"](*[parts["self_norm"](asked)] * 2, memory_mask=real)[0]
+        _, looked = parts["guide"](parts["guide_norm"](own), picture)
         asked = block(parts, asked, real, picture)
-    pooled, _ = fusion.word_pooling(fusion.word_norm(asked), token_mask=real)
+    pooled, share = fusion.word_pooling(fusion.word_norm(asked), token_mask=real)
     np.testing.assert_allclose(joint[b, q], fusion.joint_norm(pooled)[0], atol=1e-4)
+    np.testing.assert_allclose(weights[b, q], np.matmul(share, looked)[0, 0], atol=1e-5)
     np.testing.assert_allclose(np.sum(weights, axis=-1), 1, atol=1e-5)
     # Words of padding look as well, and count for nothing.
     turned = np.where(mask[..., None], words, 7 - words)
