@@ -2,7 +2,7 @@
 
 from publishing import LATER, Recipe, remake
 
-from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
+from keras_vlm.training.captioning_run import CaptioningRun
 
 # After a stage in which the decoder has learned from features that are computed once, the later
 # half of the backbone learns too.
@@ -79,7 +79,6 @@ def main(stages, name, *, about, failures, beam_size):
     remake(
         Recipe(
             task="captioning",
-            train=train_captioner,
             stages=stages,
             smoke=SMOKE_MODEL,
             name=name,

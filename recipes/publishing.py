@@ -1,7 +1,8 @@
 """What all recipes share: train stage after stage, score on dev, write the model for publishing.
 
 A recipe holds the options of its stages, each of which goes on from the best model of the one
-before. The validation split chooses epochs; nothing is trained on it.
+before, or takes over its encoder where that was another task. The validation split chooses epochs;
+nothing is trained on it.
 """
 
 import argparse
@@ -11,13 +12,21 @@ import sys
 
 from keras_vlm.core.files import replace_folder, write_json
 from keras_vlm.data import load_data
+from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.evaluate import evaluate
+from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
+from keras_vlm.training.vqa_run import VQARun, train_vqa
 from keras_vlm.zoo import load, save_compact
 
 # ``remake`` replaces these, but for the split.
 COMMON = {"data": "", "out": "", "validation_split": "dev"}
 LATER = {**COMMON, "start": "the stage before"}
 
+TRAINERS = {
+    CaptioningRun: train_captioner,
+    RetrievalRun: train_retriever,
+    VQARun: train_vqa,
+}
 SMOKE = {"epochs": 1, "batch_size": 8}
 
 
@@ -27,10 +36,9 @@ class Recipe:
 
     Attributes:
         task: ``"captioning"``, ``"retrieval"`` or ``"vqa"``.
-        train: function of a run -> the best model.
         stages: a run each; ``data``, ``out`` and ``start`` are replaced: by what the user types,
-            and by the stage before.
-        smoke: options of the first stage's model when only trying whether it runs.
+            and by the stage before. After a stage of another task it is ``backbone`` instead.
+        smoke: options of a stage's new model when only trying whether it runs.
         name: name of the published model.
         card: a template of the card.
         told: what the card says, by the template's names.
@@ -43,7 +51,6 @@ class Recipe:
     """
 
     task: str
-    train: object
     stages: tuple
     smoke: dict
     name: str
@@ -115,16 +122,19 @@ def _train(recipe, options):
     Returns:
         The last stage's best model, and the minutes from each run's first file to its last scores.
     """
-    start, minutes = None, 0.0
+    best, before, minutes = None, None, 0.0
     for number, run in enumerate(recipe.stages, 1):
         out = pathlib.Path(options.out) / f"stage_{number}"
-        run = dataclasses.replace(run, data=options.data, out=str(out), start=start)
+        run = dataclasses.replace(run, data=options.data, out=str(out))
+        goes_on = type(run) is before
+        if best:
+            run = dataclasses.replace(run, **{"start" if goes_on else "backbone": best})
         if options.cache and run.trainable_from is None:
             run = dataclasses.replace(run, cache=options.cache)
         if options.smoke:
-            run = dataclasses.replace(run, **SMOKE, **({} if start else recipe.smoke))
-        model = recipe.train(run)
-        start = str(out / "model.keras")
+            run = dataclasses.replace(run, **SMOKE, **({} if goes_on else recipe.smoke))
+        model = TRAINERS[type(run)](run)
+        best, before = str(out / "model.keras"), type(run)
         began, ended = ((out / name).stat().st_mtime for name in ("run.json", "scores.json"))
         minutes += (ended - began) / 60
     return model, minutes

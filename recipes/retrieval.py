@@ -2,7 +2,7 @@
 
 from publishing import COMMON, LATER, Recipe, remake
 
-from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
+from keras_vlm.training.retrieval_run import RetrievalRun
 
 # A captioner's encoder has learned already what people say of such pictures.
 FIRST = RetrievalRun(
@@ -81,7 +81,6 @@ def main(stages, name, *, about, failures, data, more_data=""):
     remake(
         Recipe(
             task="retrieval",
-            train=train_retriever,
             stages=stages,
             smoke=SMOKE_MODEL,
             name=name,

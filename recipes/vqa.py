@@ -6,7 +6,6 @@ The test split is scored once, of the model that is published.
 from publishing import Recipe, remake
 
 from keras_vlm.training.plots import plot_reliability
-from keras_vlm.training.vqa_run import train_vqa
 
 SMOKE_MODEL = {"hidden_dim": 16, "image_size": 64}
 
@@ -60,7 +59,6 @@ def main(stages, name, *, about, terms, failures, data):
     remake(
         Recipe(
             task="vqa",
-            train=train_vqa,
             stages=stages,
             smoke=SMOKE_MODEL,
             name=name,

@@ -45,7 +45,8 @@ HELP = {
     "answers": "choose among the most frequent, write word by word, or auto: by the data",
     "most_answers": "answers to choose from, at most",
     "activation": "softmax: one answer is right; sigmoid: each may be",
-    "balance": "where some answers are rare: none, sampling (draw them as often) or loss (weights)",
+    "balance": "where some answers are rare: none, sampling (draw them as often), loss (weights), "
+    "or types: draw each type of question as often",
     "start": "go on from this model of the task, a model.keras or a published name, with its words "
     "and layers (the backbone is frozen again without --trainable-from): to fine-tune, for a "
     "self-critical stage, or for photos of your own; words that it does not know stay unknown",

@@ -46,13 +46,13 @@ class QuestionTexts:
             examples: a data split with questions.
             tokenizer: a ``Tokenizer`` of questions.
             encode: function of a list of m tuples of answers -> dict of arrays [m,...].
-            weigh: function of a list of M tuples of answers -> [M] float, or None.
+            weigh: function of a list of M ``Question`` -> [M] float, or None.
 
         Returns:
             A ``QuestionTexts``.
 
         Raises:
-            ValueError: the split has no questions.
+            ValueError: the split has no questions, or not those that ``weigh`` asks for.
         """
         if getattr(examples, "questions", None) is None:
             raise ValueError(
@@ -74,7 +74,7 @@ class QuestionTexts:
             counts,
             np.stack([tokenizer(view).numpy() for view in views], axis=1),
             {key: np.stack([each[key] for each in encoded], axis=1) for key in encoded[0]},
-            None if weigh is None else np.asarray(weigh(answers), np.float32),
+            None if weigh is None else np.asarray(weigh(questions), np.float32),
         )
 
     def picture_weights(self):

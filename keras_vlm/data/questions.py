@@ -3,9 +3,12 @@
 Refuses to know models and scores.
 """
 
+import collections
 import dataclasses
 
-from keras_vlm.text.answers import most_frequent
+import numpy as np
+
+from keras_vlm.text.answers import most_frequent, normalize_answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,3 +45,49 @@ def flatten(questions):
         List of ``Question``.
     """
     return [question for of_picture in questions for question in of_picture]
+
+
+def even_answers(questions):
+    """Weighs questions so that each answer counts as much as any other.
+
+    Args:
+        questions: list of M ``Question``.
+
+    Returns:
+        [M] float32, of mean 1.
+
+    Example:
+        >>> asked = [Question("?", (answer,), answer) for answer in ("yes", "Yes", "no")]
+        >>> even_answers(asked).tolist()
+        [0.75, 0.75, 1.5]
+    """
+    return _inverse_frequency(
+        [normalize_answer(most_frequent(question.answers)) for question in questions]
+    )
+
+
+def even_types(questions):
+    """Weighs questions so that each type of question counts as much as any other.
+
+    Args:
+        questions: list of M ``Question``; those without a type count as one type.
+
+    Returns:
+        [M] float32, of mean 1.
+
+    Raises:
+        ValueError: no question has a type.
+    """
+    types = [question.question_type for question in questions]
+    if not any(types):
+        raise ValueError(
+            "even_types: a question must have a question_type, got none that has. Name theirs, as "
+            'in keys="question_type=kind", or balance another way.'
+        )
+    return _inverse_frequency(types)
+
+
+def _inverse_frequency(labels):
+    counts = collections.Counter(labels)
+    weights = [len(labels) / (len(counts) * counts[label]) for label in labels]
+    return np.array(weights, np.float32)

@@ -125,12 +125,13 @@ def _draw(scene):
             number = sum(getattr(one, part) == value for one in objects)
             asked.append((f"count_{part}", {part: value}, number))
     shapes = [one.shape for one in objects]
-    single = [one for one in objects if shapes.count(one.shape) == 1]
-    if single:
-        one = pick(single)
-        asked.append(("colour", {"shape": one.shape}, one.colour))
-    if len(objects) > 1:
-        asked += _pairs(objects, uniform, pick)
+    asked += [
+        ("colour", {"shape": one.shape}, one.colour)
+        for one in objects
+        if shapes.count(one.shape) == 1
+    ]
+    for other in objects[1:]:
+        asked += _pair(objects[0], other, uniform)
     return asked
 
 
@@ -161,31 +162,20 @@ def _existence(objects, uniform, pick):
     return asked
 
 
-def _pairs(objects, uniform, pick):
-    """Draws questions about the first object, whose relations are clear, and another one."""
-    first, other = objects[0], pick(objects[1:])
+def _pair(first, other, uniform):
+    """Asks about the first object, whose relations are clear, and another, in either order."""
     asked = []
-
-    def names(one, two):
-        return {"kind": (one.colour, one.shape), "other": (two.colour, two.shape)}
-
-    def order():
-        return (first, other) if uniform() < 0.5 else (other, first)
-
-    one, two = order()
-    if first.size != other.size:
-        asked.append(("larger", names(one, two), "yes" if one.size == "large" else "no"))
-    one, two = order()
-    # Sizes are even, so that both answers are as likely.
-    asked.append(("as_large", names(one, two), "yes" if one.size == two.size else "no"))
-    one, two = order()
-    seen = relation(one, two)
-    asked.append(("where", names(one, two), seen))
-    one, two = order()
-    seen = relation(one, two)
-    side = seen if uniform() < 0.5 else OPPOSITES[seen]
-    form = "beside" if seen in {"left", "right"} else "over"
-    asked.append((form, {**names(one, two), "side": side}, "yes" if side == seen else "no"))
+    for one, two in ((first, other), (other, first)):
+        names = {"kind": (one.colour, one.shape), "other": (two.colour, two.shape)}
+        if first.size != other.size:
+            asked.append(("larger", names, "yes" if one.size == "large" else "no"))
+        # Sizes are even, so that both answers are as likely.
+        asked.append(("as_large", names, "yes" if one.size == two.size else "no"))
+        seen = relation(one, two)
+        asked.append(("where", names, seen))
+        side = seen if uniform() < 0.5 else OPPOSITES[seen]
+        form = "beside" if seen in {"left", "right"} else "over"
+        asked.append((form, {**names, "side": side}, "yes" if side == seen else "no"))
     return asked
 
 

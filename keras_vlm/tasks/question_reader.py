@@ -5,7 +5,10 @@ text positions, N picture tokens, C their width, D model width, A answers, L ans
 answer words.
 """
 
+import math
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_vlm.core.checks import check_number
@@ -20,7 +23,8 @@ class QuestionReader(keras.layers.Layer):
     """image_features [B,N,C] and token_ids [B,Q,T] -> joint [B,Q,D], weights [B,Q,N], and more.
 
     The picture's tokens are normalised, brought to the questions' width D and given learned
-    positions, for where something is often is the answer.
+    positions, for where something is often is the answer. They begin as waves along both axes, so
+    that what is near looks alike from the first step.
 
     Args:
         text_encoder: a ``TextEncoder``; its width is D.
@@ -50,7 +54,7 @@ class QuestionReader(keras.layers.Layer):
         self.memory_dense.build(image_features_shape)
         self.positions = self.add_weight(
             shape=(tokens, width),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            initializer=grid_positions,
             name="positions",
         )
         self.memory_dropout = keras.layers.Dropout(self.memory_dropout_rate, dtype=policy)
@@ -96,6 +100,33 @@ class QuestionReader(keras.layers.Layer):
         """Makes the layer that ``get_config`` described."""
         parts = [config.pop(part) for part in ("text_encoder", "fusion")]
         return cls(*map(keras.saving.deserialize_keras_object, parts), **config)
+
+
+def grid_positions(shape, dtype=None):
+    """Returns waves along the rows and the columns of a square grid; along one axis if it is none.
+
+    Args:
+        shape: (N, D).
+        dtype: of the result.
+
+    Returns:
+        [N,D]: sines and cosines, the longest of two grid sides, for they tell one end from the
+        other.
+
+    Source:
+        Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on two axes as in Carion et al. 2020,
+        https://arxiv.org/abs/2005.12872.
+    """
+    tokens, width = shape
+    side = math.isqrt(tokens)
+    places = np.arange(tokens)
+    axes = [places // side, places % side] if side * side == tokens else [places * side / tokens]
+    share = -(-width // (2 * len(axes)))
+    # From two sides a wave down to two tokens a wave.
+    waves = np.pi / side * side ** (np.arange(share) / max(1, share - 1))
+    angles = np.concatenate([np.outer(axis + 0.5, waves) for axis in axes], axis=1)
+    table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)[:, :width]
+    return ops.convert_to_tensor(table, dtype=dtype or "float32")
 
 
 @keras.saving.register_keras_serializable("keras_vlm")

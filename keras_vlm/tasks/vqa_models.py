@@ -17,16 +17,18 @@ from keras_vlm.data.question_batches import (
     QuestionTexts,
     question_batches,
 )
+from keras_vlm.data.questions import even_answers, even_types
 from keras_vlm.decoding import BeamSearch, MinimumLength
 from keras_vlm.decoding.constraints import NO_UNKNOWN
 from keras_vlm.tasks.asking import AnswerMixin
 from keras_vlm.tasks.base import PictureTextModel
 from keras_vlm.tasks.question_reader import AnswerChooser
-from keras_vlm.text.answers import inverse_frequency, most_frequent, normalize_answer
+from keras_vlm.text.answers import most_frequent, normalize_answer
 from keras_vlm.text.tokenizer import PAD_ID
 
-# What is done where some answers are much rarer than others.
-BALANCES = ("none", "sampling", "loss")
+# What is done where some answers, or types of question, are much rarer than others.
+BALANCES = ("none", "sampling", "types", "loss")
+WEIGHINGS = {"sampling": even_answers, "types": even_types}
 LEAST_BEAM = 3
 
 
@@ -73,8 +75,9 @@ class VQAModel(AnswerMixin, PictureTextModel):
             questions_per_image: Q; of more a picture draws some anew each epoch, fewer leave rows
                 of padding.
             balance: ``"sampling"`` draws pictures and questions so that each answer comes as often
-                as any other; ``"none"`` takes every picture once an epoch. (``"loss"`` is a matter
-                of ``AnswerVocabulary(balanced=True)``, and the same as ``"none"`` here.)
+                as any other, ``"types"`` each type of question; ``"none"`` takes every picture once
+                an epoch. (``"loss"`` is a matter of ``AnswerVocabulary(balanced=True)``, and the
+                same as ``"none"`` here.)
             **options: ``shuffle``, ``augment``, ``cache`` and ``seed``, as for
                 ``PictureTextModel.batches``. In a mirrored picture's questions and answers left and
                 right change places.
@@ -83,14 +86,12 @@ class VQAModel(AnswerMixin, PictureTextModel):
             A ``tf.data.Dataset`` of ``(inputs, targets)``.
 
         Raises:
-            ValueError: an option is unknown, or the split has no questions.
+            ValueError: an option is unknown, or the split has no questions, or none with a type
+                where types are to be even.
         """
         check_choice("batches", "balance", balance, BALANCES)
         texts = QuestionTexts.of(
-            examples,
-            self.tokenizer,
-            self.encode_answers,
-            inverse_frequency if balance == "sampling" else None,
+            examples, self.tokenizer, self.encode_answers, WEIGHINGS.get(balance)
         )
         epoch_seed, augmentation, caches = self.reading(examples, **options)
         pictures = (

@@ -119,25 +119,6 @@ def most_frequent(answers):
     return next(answer for answer in answers if counts[answer] == most)
 
 
-def inverse_frequency(references):
-    """Weighs questions so that each answer counts as much as any other.
-
-    Args:
-        references: list of M tuples of answers, one a question.
-
-    Returns:
-        [M] float32, of mean 1.
-
-    Example:
-        >>> inverse_frequency([("yes",), ("Yes",), ("no",)]).tolist()
-        [0.75, 0.75, 1.5]
-    """
-    best = [normalize_answer(most_frequent(answers)) for answers in references]
-    counts = collections.Counter(best)
-    weights = [len(best) / (len(counts) * counts[answer]) for answer in best]
-    return np.array(weights, np.float32)
-
-
 @keras.saving.register_keras_serializable("keras_vlm")
 class AnswerVocabulary:
     """The answers that a classifier chooses from, and how it does.

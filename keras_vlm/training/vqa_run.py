@@ -42,7 +42,8 @@ class VQARun(TrainingRun):
         most_answers: answers to choose from, at most.
         activation: ``"softmax"``, for one answer is right, or ``"sigmoid"``, where each may be.
         balance: what is done where some answers are much rarer than others: ``"none"``,
-            ``"sampling"`` or ``"loss"`` (weights; not for written answers).
+            ``"sampling"`` or ``"loss"`` (weights; not for written answers); or ``"types"``, which
+            draws each type of question as often as any other.
         dropout: share of the words' units dropped.
 
     Raises:
@@ -91,7 +92,7 @@ class VQARun(TrainingRun):
             )
         if self.answers == "write" and self.balance == "loss":
             raise ValueError(
-                "VQARun: balance must be 'none' or 'sampling' where answers are written, got "
+                "VQARun: balance must be another one where answers are written, got "
                 "'loss'. The loss is over words there, not over answers."
             )
 

@@ -88,6 +88,15 @@ def test_answers_are_even_to_the_word(asked, kind, forms, answers):
         assert len(set(counts.values())) == 1
 
 
+def test_pairs_are_asked_about_in_either_order(scenes, asked):
+    for scene, questions in zip(scenes, asked, strict=True):
+        others = len(scene.objects) - 1
+        counts = collections.Counter(question.question_type for question in questions)
+        assert counts["relation"] == 4 * others
+        uneven = sum(one.size != scene.objects[0].size for one in scene.objects[1:])
+        assert counts["comparison"] == 2 * (others + uneven)
+
+
 def test_the_same_in_chinese(scenes, asked):
     chinese = ask_scenes(scenes, "zh")
     words = {**WORDS["zh"], "yes": "是", "no": "否"}

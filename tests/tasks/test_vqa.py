@@ -11,6 +11,7 @@ from keras_vlm import Tokenizer, build_vqa, choose_answers, load_data
 from keras_vlm.data.questions import Question, flatten
 from keras_vlm.fusion import QUESTION_FUSIONS
 from keras_vlm.tasks.asking import EMPTY, UNKNOWN, UNREADABLE
+from keras_vlm.tasks.question_reader import grid_positions
 from keras_vlm.text.answers import AnswerVocabulary
 
 Q = 3
@@ -196,6 +197,28 @@ def test_sampling_makes_answers_even(chooser):
     assert shares["none"] == pytest.approx(0.1)
     # Four standard errors of 200 fair draws.
     assert abs(shares["sampling"] - 0.5) < 4 * 0.5 / 200**0.5
+
+
+def test_types_are_drawn_as_often_as_each_other(chooser):
+    """Of nine "yes" of one type and one "no" of another, one question a picture."""
+    examples = load_data("scenes:200")["train"]
+    examples.questions = [
+        [Question("is it ?", ("no" if i % 10 == 0 else "yes",), str(i), str(i % 10 == 0))]
+        for i in range(200)
+    ]
+    batches = chooser.batches(
+        examples, 200, shuffle=True, questions_per_image=1, balance="types"
+    )
+    [(_, targets)] = list(batches)
+    share = float(tf.reduce_mean(targets[:, 0, chooser.answers.answers.index("no")]))
+    assert abs(share - 0.5) < 4 * 0.5 / 200**0.5
+
+
+def test_types_that_nobody_told_cannot_be_even(chooser):
+    examples = load_data("scenes:20")["train"]
+    examples.questions = [[Question("is it ?", ("yes",), str(i))] for i in range(20)]
+    with pytest.raises(ValueError, match="a question must have a question_type, got none"):
+        chooser.batches(examples, balance="types")
 
 
 def test_a_cache_gives_the_same_batches(examples, tmp_path):
@@ -388,6 +411,20 @@ def test_data_without_questions(chooser, examples):
     blank.questions = None
     with pytest.raises(ValueError, match="scenes:val: the split must have questions, got none"):
         chooser.batches(blank)
-    with pytest.raises(ValueError, match="balance must be one of 'none', 'sampling', 'loss'"):
+    with pytest.raises(ValueError, match="balance must be one of 'none', 'sampling'"):
         chooser.batches(examples, balance="even")
     assert flatten(examples.questions)
+
+
+def test_positions_tell_how_far_tokens_lie_apart_and_nothing_else():
+    table = np.asarray(grid_positions((49, 32)))
+    alike = table @ table.T
+    place = np.stack(np.divmod(np.arange(49), 7), axis=-1)
+    apart = np.abs(place[:, None] - place)
+    for distance in np.ndindex(7, 7):
+        same = alike[(apart == distance).all(axis=-1)]
+        np.testing.assert_allclose(same, same[0], atol=1e-4)
+    # What is most alike, beside itself, lies next to it.
+    np.fill_diagonal(alike, -np.inf)
+    assert (apart.sum(axis=-1)[np.arange(49), alike.argmax(axis=-1)] == 1).all()
+    assert np.asarray(grid_positions((10, 7))).shape == (10, 7)

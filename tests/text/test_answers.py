@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vlm.data.questions import Question
-from keras_vlm.text.answers import AnswerVocabulary, inverse_frequency, most_frequent
+from keras_vlm.data.questions import Question, even_answers
+from keras_vlm.text.answers import AnswerVocabulary, most_frequent
 
 
 def questions(*answers):
@@ -40,7 +40,7 @@ def test_class_weights_make_answers_even():
     weights, counts = vocabulary.class_weights(), np.array(vocabulary.counts)
     np.testing.assert_allclose(weights * counts, np.full(3, 11 / 3), rtol=1e-6)
     assert AnswerVocabulary.fit(COUNTED).class_weights() is None
-    each = inverse_frequency([question.answers for question in COUNTED])
+    each = even_answers(COUNTED)
     assert each.mean() == pytest.approx(1)
     assert each[0] * 5 == pytest.approx(each[-1])
 

@@ -210,8 +210,8 @@ def _pictures(examples):
     [
         ({"fusion": "concatt"}, "fusion must be one of .* Did you mean 'concat'"),
         ({"answers": "guess"}, "answers must be one of 'auto', 'choose', 'write', got 'guess'"),
-        ({"balance": "even"}, "balance must be one of 'none', 'sampling', 'loss', got 'even'"),
-        ({"answers": "write", "balance": "loss"}, "balance must be 'none' or 'sampling' where"),
+        ({"balance": "even"}, "balance must be one of 'none', .*, got 'even'"),
+        ({"answers": "write", "balance": "loss"}, "balance must be another one where"),
         ({"fusion": "concat", "fusion_layers": 1}, "fusion_layers must be None with another"),
         ({"most_answers": 1}, "most_answers must be a whole number >= 2, got 1"),
         ({"start": "a.keras", "hidden_dim": 7}, "hidden_dim is the model's own where start"),
