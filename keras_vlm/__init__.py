@@ -7,6 +7,8 @@ import keras_vlm.core.quiet  # noqa: I001 - before TensorFlow
 from keras_vlm.core.checks import DataError as DataError
 from keras_vlm.core.version import VERSION as __version__
 from keras_vlm.data import load_data as load_data
+from keras_vlm.data.regions import detect_regions as detect_regions
+from keras_vlm.data.regions import segment_regions as segment_regions
 from keras_vlm.decoding import BannedTokens as BannedTokens
 from keras_vlm.decoding import BeamSearch as BeamSearch
 from keras_vlm.decoding import DiverseBeamSearch as DiverseBeamSearch
@@ -73,5 +75,6 @@ from keras_vlm.training.self_critical import SelfCritical as SelfCritical
 from keras_vlm.training.zero_shot import evaluate_zero_shot as evaluate_zero_shot
 from keras_vlm.vision.augmentation import Augmentation as Augmentation
 from keras_vlm.vision.backbones import Backbone as Backbone
+from keras_vlm.vision.regions import RegionEncoder as RegionEncoder
 from keras_vlm.zoo import list_models as list_models
 from keras_vlm.zoo import load as load

@@ -8,7 +8,7 @@ DATA is one of
   scenes                        rendered shapes, no files needed
   folder:DIR                    pictures with captions.jsonl or captions.csv (questions.csv, ...)
   flickr8k:DIR                  the original files of Flickr8k
-  coco:ANNOTATIONS.json:DIR     COCO captions
+  coco:ANNOTATIONS.json:DIR     COCO captions; with :INSTANCES.json boxes and masks too
   tfds:coco_captions            TensorFlow Datasets
   vqa_v2:QUESTIONS.json:ANNOTATIONS.json:DIR   the official files of VQA v2
   easy_vqa                      easy-VQA, of its PyPI package
@@ -71,6 +71,8 @@ HELP = {
     "memory_dropout": "share of the picture's units dropped",
     "image_size": "pixels a side",
     "resize": "pictures of another aspect: stretch, crop (the middle) or pad (on black)",
+    "regions": "picture tokens: grid, boxes or masks of the data, or several: grid+boxes",
+    "max_regions": "boxes, and masks, of a picture at most",
     "augment": "flip (also with a feature cache), light, standard",
     "cache": "folder of the feature cache; 'auto' is OUT/features where one is possible",
     "minimum_count": "words seen fewer times are unknown",

@@ -84,7 +84,7 @@ class CoAttention(QuestionFusion):
         for pooling in (self.word_pooling, self.picture_pooling):
             pooling.build(shape)
 
-    def meet(self, words, mask, memory, questions, training):
+    def meet(self, words, mask, memory, memory_mask, questions, training):
         """Returns joint [R,D] and the weights [R,N] by which the picture was pooled."""
         for parts in self.word_layers:
             words = self._look(parts, "self", words, None, mask, training)
@@ -92,13 +92,15 @@ class CoAttention(QuestionFusion):
         words = self.word_norm(words)
         picture = memory
         for i, parts in enumerate(self.picture_layers):
-            picture = self._look(parts, "self", picture, None, None, training)
+            picture = self._look(parts, "self", picture, None, memory_mask, training)
             if i == 0:
                 picture = ops.repeat(picture, questions, axis=0)
+                if memory_mask is not None:
+                    memory_mask = ops.repeat(memory_mask, questions, axis=0)
             picture = self._look(parts, "guide", picture, words, mask, training)
             picture = self._think(parts, picture, training)
         asked, _ = self.word_pooling(words, token_mask=mask)
-        seen, weights = self.picture_pooling(self.picture_norm(picture))
+        seen, weights = self.picture_pooling(self.picture_norm(picture), token_mask=memory_mask)
         return self.joint_norm(asked + seen), weights
 
     def _look(self, parts, look, tokens, memory, mask, training):

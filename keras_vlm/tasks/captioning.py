@@ -12,7 +12,13 @@ from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.fusion.base import Fusion
 from keras_vlm.losses import MaskedCrossEntropy
-from keras_vlm.tasks.base import PRECISIONS, PictureTextModel, resolve_optimizer
+from keras_vlm.tasks.base import (
+    PRECISIONS,
+    PictureTextModel,
+    encode,
+    picture_inputs,
+    resolve_optimizer,
+)
 from keras_vlm.tasks.generation import CaptionMixin, TextWriter
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import TextDecoder
@@ -35,8 +41,8 @@ def build_captioner(
 
     Args:
         backbone: a name in ``vision.backbones.BACKBONES`` (frozen, ImageNet weights), a
-            ``Backbone``, or any Keras model from images [B,H,W,3] in 0..255 to [B,h,w,C] or
-            [B,N,C].
+            ``Backbone``, a ``RegionEncoder``, or any Keras model from images [B,H,W,3] in 0..255
+            to [B,h,w,C] or [B,N,C].
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
         text: ``"lstm"``, ``"transformer"`` or a decoder of your own measures, such as
             ``LSTMDecoder(AdditiveFusion(256), hidden_dim=512)``.
@@ -115,7 +121,8 @@ class Captioner(CaptionMixin, PictureTextModel):
 
     def __init__(self, encoder, text_decoder, tokenizer, *, name="captioner"):
         text_decoder.vocabulary_size = tokenizer.vocabulary_size
-        images = keras.Input(encoder.input_shape[1:], name="images")
+        text_decoder.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
+        pictures = picture_inputs(encoder)
         token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")
         features = keras.Input(encoder.output_shape[1:], name="image_features")
         decoder = keras.Model(
@@ -123,8 +130,8 @@ class Captioner(CaptionMixin, PictureTextModel):
             text_decoder(features, token_ids),
             name="decoder",
         )
-        outputs = decoder({"image_features": encoder(images), "token_ids": token_ids})
-        super().__init__({"images": images, "token_ids": token_ids}, outputs, name=name)
+        outputs = decoder({"image_features": encode(encoder, pictures), "token_ids": token_ids})
+        super().__init__({**pictures, "token_ids": token_ids}, outputs, name=name)
         self.encoder = encoder
         self.decoder = decoder
         self.text_decoder = text_decoder
@@ -194,7 +201,7 @@ class Captioner(CaptionMixin, PictureTextModel):
     def _features(self, inputs, training):
         if "image_features" in inputs:
             return inputs["image_features"]
-        return self.encoder(inputs["images"], training=training)
+        return encode(self.encoder, inputs, training=training)
 
     def _real_words(self, features, inputs, targets, training):
         """Returns the targets [M] that are words and their logits [M,V]."""

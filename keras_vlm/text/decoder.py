@@ -59,6 +59,8 @@ class TextDecoder(keras.layers.Layer):
         self.dropout_rate = dropout
         self.memory_dropout_rate = memory_dropout
         self.vocabulary_size = vocabulary_size
+        # A model whose encoder pads its tokens with zeros sets it.
+        self.tokens_vary = False
 
     def build(self, image_features_shape, token_ids_shape):
         """Builds what every decoder has; a subclass calls it first."""
@@ -130,6 +132,8 @@ class TextDecoder(keras.layers.Layer):
 
     def project(self, image_features, memory_mask, training):
         """Returns the memory every decoder shares: tokens [B,N,D], their mask and mean [B,D]."""
+        if memory_mask is None and self.tokens_vary:
+            memory_mask = real_tokens(image_features)
         tokens = self.memory_dense(self.memory_norm(image_features))
         tokens = self.memory_dropout(tokens, training=training)
         if memory_mask is None:
@@ -175,6 +179,11 @@ class TextDecoder(keras.layers.Layer):
     def from_config(cls, config):
         """Makes the decoder that ``get_config`` described."""
         return cls(keras.saving.deserialize_keras_object(config.pop("fusion")), **config)
+
+
+def real_tokens(image_features):
+    """Returns [B,N] bool of image_features [B,N,C]: False for a token of zeros, which is none."""
+    return ops.any(ops.not_equal(image_features, 0), axis=-1)
 
 
 def fresh_copy(layer):

@@ -14,7 +14,8 @@ from keras_vlm.tasks.captioning import Captioner, build_captioner
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import CaptionScores
-from keras_vlm.training.run import TrainingRun, make_backbone, thaw_start, train
+from keras_vlm.training.run import TrainingRun, train
+from keras_vlm.training.run_encoder import make_backbone, thaw_start
 from keras_vlm.training.self_critical import SelfCritical
 
 OBJECTIVES = ("cross_entropy", "self_critical")

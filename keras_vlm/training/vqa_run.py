@@ -18,7 +18,8 @@ from keras_vlm.text import TEXT_ENCODERS
 from keras_vlm.text.answers import ACTIVATIONS, AnswerVocabulary
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import VQAScores
-from keras_vlm.training.run import TrainingRun, make_backbone, thaw_start, train
+from keras_vlm.training.run import TrainingRun, train
+from keras_vlm.training.run_encoder import make_backbone, thaw_start
 
 
 @dataclasses.dataclass(frozen=True)
