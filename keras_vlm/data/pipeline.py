@@ -53,7 +53,7 @@ class EpochSeed:
         return tf.constant(self.seed, tf.int64) * 1_000_003 + epoch
 
 
-def image_batches(
+def image_batches(  # noqa: PLR0913 - what a batch is made of
     examples,
     tokenizer,
     batch_size,
@@ -64,7 +64,7 @@ def image_batches(
     captions_per_image=5,
     epoch_seed=None,
     region_shapes=None,
-):  # noqa: PLR0913 - what a batch is made of
+):
     """Makes training batches of pictures and captions.
 
     Args:
@@ -81,8 +81,9 @@ def image_batches(
 
     Returns:
         A ``tf.data.Dataset`` of ``({"images": [B,H,W,3] float32, "token_ids": [B,K,T] int32},
-        targets [B,K,T] int32)``, and of the regions beside the images. An unreadable picture is reported on standard error with the
-        count so far; its row is black and its captions are padding, so it teaches nothing.
+        targets [B,K,T] int32)``, and of the regions beside the images. An unreadable picture is
+        reported on standard error with the count so far; its row is black and its captions are
+        padding, so it teaches nothing.
     """
     unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
     check_regions(examples, region_shapes)

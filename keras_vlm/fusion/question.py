@@ -1,8 +1,9 @@
 """How a whole question meets a picture: its words become one vector that has looked.
 
 Contract: ``fusion(words [B,Q,T,D], word_mask [B,Q,T], memory [B,N,D], memory_mask [B,N]) -> joint
-[B,Q,D], weights [B,Q,N]``; each row of weights sums to 1 over real tokens. Refuses to know the answers. Dimension letters: B batch, Q
-questions a picture, T text positions, N picture tokens, D model width.
+[B,Q,D], weights [B,Q,N]``; each row of weights sums to 1 over real tokens. Refuses to know the
+answers. Dimension letters: B batch, Q questions a picture, T text positions, N picture tokens, D
+model width.
 """
 
 import keras

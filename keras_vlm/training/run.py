@@ -80,7 +80,8 @@ class TrainingRun:
 
     # What a model to go on from has already: a run can no longer choose it, and does not note it.
     OF_THE_MODEL: ClassVar = (
-        "backbone", "image_size", "resize", "regions", "max_regions", "minimum_count", "max_length", "precision",
+        "backbone", "image_size", "resize", "regions", "max_regions",
+        "minimum_count", "max_length", "precision",
     )  # fmt: skip
     # Options that are names, and the tables that have them.
     TABLES: ClassVar = {"optimizer": OPTIMIZERS, "precision": PRECISIONS}

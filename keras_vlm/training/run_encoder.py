@@ -29,7 +29,8 @@ def make_backbone(run, dtype):
         TypeError: the encoder of the model that ``backbone`` names is none.
     """
     backbone = _make_grid(run, dtype)
-    if parse_regions(type(run).__name__, run.regions) == ("grid",) or hasattr(backbone, "region_shapes"):
+    regions = parse_regions(type(run).__name__, run.regions)
+    if regions == ("grid",) or hasattr(backbone, "region_shapes"):
         return backbone
     return RegionEncoder(backbone, run.regions, max_regions=run.max_regions)
 

@@ -1,7 +1,8 @@
 """Augmentation of one picture: seeded, stateless, in TensorFlow ops.
 
-Boxes and masks move with it. Refuses to know captions; it says whether it mirrored, and whoever has the words swaps left and
-right. Dimension letters: H height, W width.
+Boxes and masks move with it. Refuses to know captions; it says whether it mirrored, and whoever
+has the words swaps left and right. Dimension letters: H height, W width, C channels, R regions, S a
+mask's side.
 """
 
 import dataclasses

@@ -160,8 +160,8 @@ class RegionEncoder(keras.Model):
     """A backbone with regions: {"images", "boxes", "masks"} -> image_features [B,N,C+7].
 
     Takes the place of the backbone in every builder. It has of the inputs those that ``regions``
-    name, and with ``"grid"`` alone the images as they are; examples have them from their source (COCO's instances, ``folder:`` with boxes, TFDS's
-    ``objects``) or from ``detect_regions``.
+    name, and with ``"grid"`` alone the images as they are; examples have them from their source
+    (COCO's instances, ``folder:`` with boxes, TFDS's ``objects``) or from ``detect_regions``.
 
     Args:
         backbone: a ``Backbone``, or any Keras model from images [B,H,W,3] in 0..255 to a grid

@@ -1,7 +1,7 @@
 """COCO captions: a JSON file of ``images`` and ``annotations``, beside a folder of pictures.
 
-The source is ``coco:ANNOTATIONS.json:IMAGES_DIR``, or ``coco:ANNOTATIONS.json:IMAGES_DIR:
-INSTANCES.json`` in one word, for boxes and masks from COCO's instances file. The split is read from the file's name
+The source is ``coco:ANNOTATIONS.json:IMAGES_DIR``; with ``:INSTANCES.json`` behind it, boxes and
+masks come from COCO's instances file. The split is read from the file's name
 (``captions_val2014.json`` is ``val``); a name that says none gives the one split ``all``. Where
 ``{split}`` stands in ANNOTATIONS, and in IMAGES_DIR if its name differs too, each file that fits is
 a split: ``coco:annotations/captions_{split}2014.json:{split}2014``.
@@ -38,8 +38,8 @@ def open_coco(argument, language):
     match = re.fullmatch(r"(.+?\.json):(.+?)(?::([^:]+\.json))?", argument, flags=re.IGNORECASE)
     if not match:
         raise ValueError(
-            "load_data: name must be coco:ANNOTATIONS.json:IMAGES_DIR, perhaps with "
-            f":INSTANCES.json, got 'coco:{argument}'."
+            f"load_data: name must be coco:ANNOTATIONS.json:IMAGES_DIR, got 'coco:{argument}'. "
+            "Boxes and masks are added by :INSTANCES.json behind it."
         )
     annotations, images, instances = match.groups()
     openers = {}

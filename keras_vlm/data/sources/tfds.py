@@ -5,7 +5,8 @@ TensorFlow Datasets keeps them (COCO is 25 GB), or ``tfds:NAME:DATA_DIR``, which
 prepared there and never uses the network. ``NAMES`` says by which names features are found; others
 are given as ``keys="image=photo,captions=texts/en"``, with a slash between a feature and one within
 it. Objects with a box give ``boxes`` and ``labels``. Opening a split reads it once for the words,
-without decoding pictures. Order within a shuffled epoch mixes ``SHUFFLE_PICTURES`` pictures at a time.
+without decoding pictures. Order within a shuffled epoch mixes ``SHUFFLE_PICTURES`` pictures at a
+time.
 
 Source: Wiewel et al., "TensorFlow Datasets", https://www.tensorflow.org/datasets/catalog/coco_captions
 """
@@ -78,7 +79,7 @@ def find_features(features, name, keys=None):
         keys: as for ``open_tfds``.
 
     Returns:
-        A dict from our names to ``(path, feature)``; a path is ``"captions/text"``.
+        A dict from our names to ``(path, feature)``; a path is ``("captions", "text")``.
 
     Raises:
         DataError: a feature that is named, or is needed, is not there.
@@ -86,7 +87,9 @@ def find_features(features, name, keys=None):
     """
     if isinstance(keys, str):
         keys = dict(pair.split("=", 1) for pair in keys.split(",") if "=" in pair)
-    there, found = dict(_flat(features)), {}
+    # Some data sets have slashes in their names: "image/id".
+    there = {"/".join(path): (path, feature) for path, feature in _flat(features)}
+    found = {}
     listed = ", ".join(map(repr, there))
     for ours, theirs in (keys or {}).items():
         check_choice("load_data", "keys", ours.strip(), NAMES)
@@ -101,10 +104,10 @@ def find_features(features, name, keys=None):
             found[ours] = path
     if "image" not in found or not ("captions" in found or {"question", "answer"} <= set(found)):
         raise DataError(
-            f"tfds:{name}: the data set must have an image, and captions or a question with its "
-            f"answer (found {listed}). Pass keys='image=FEATURE,captions=FEATURE'."
+            f"tfds:{name}: the data set must have an 'image', and 'captions' or a 'question' with "
+            f"its 'answer' (found {listed}). Pass keys='image=FEATURE,captions=FEATURE'."
         )
-    return {ours: (path, there[path]) for ours, path in found.items()}
+    return {ours: there[name] for ours, name in found.items()}
 
 
 class TfdsExamples(Examples):
@@ -131,12 +134,14 @@ class TfdsExamples(Examples):
             shuffle_files=False,
         )
         paths = {ours: path for ours, (path, _) in features.items()}
-        wanted = tfds.decode.PartialDecoding(_nested(paths.values(), paths["image"]))
+        read_first = [path for ours, path in paths.items() if ours != "image"]
+        wanted = tfds.decode.PartialDecoding(_nested(read_first))
+        asks = "captions" not in paths
         image_ids, texts, regions, skipped, places = [], [], [], [], []
         for number, example in enumerate(load(decoders=wanted).as_numpy_iterator()):
             values = {o: _get(example, path) for o, path in paths.items() if o != "image"}
             image_id = _to_text(values.get("image_id", number))
-            read = _read_questions(values, image_id) if "question" in paths else _read_texts(values)
+            read = _read_questions(values, image_id) if asks else _read_texts(values)
             places.append(len(image_ids) if read else -1)
             if read:
                 image_ids.append(image_id)
@@ -144,7 +149,6 @@ class TfdsExamples(Examples):
                 regions.append(_read_regions(values, features))
             else:
                 skipped.append(image_id)
-        asks = "question" in paths
         super().__init__(
             name,
             split,
@@ -159,7 +163,7 @@ class TfdsExamples(Examples):
         with tf.init_scope():
             self._places = tf.constant(places, tf.int64)
             # Made here, not in _dataset(): that may run while a graph is traced.
-            decoders = _nested([self._image], None, tfds.decode.SkipDecoding())
+            decoders = _nested([self._image], tfds.decode.SkipDecoding())
             self._stream = load(decoders=decoders).enumerate()
 
     def _dataset(self, shuffle_seed):
@@ -202,35 +206,30 @@ def _prepared_builder(name, data_dir):
     return builder
 
 
-def _flat(features, prefix=""):
-    """Yields ``(path, feature)`` of all features, those within others too."""
+def _flat(features, above=()):
+    """Yields the path of keys and the feature of all features, those within others too."""
     inner = getattr(features, "feature", features)
-    items = inner.items() if hasattr(inner, "items") else ()
-    for key, feature in items:
-        # Some data sets have slashes in their names.
-        yield f"{prefix}{key}", feature
-        yield from _flat(feature, f"{prefix}{key}/")
+    for key, feature in inner.items() if hasattr(inner, "items") else ():
+        yield (*above, key), feature
+        yield from _flat(feature, (*above, key))
 
 
-def _nested(paths, without, value=True):
-    """Returns the dict of dicts that TensorFlow Datasets takes for some paths."""
+def _nested(paths, value=True):
+    """Returns the dict of dicts that TensorFlow Datasets takes for some paths of keys."""
     nested = {}
-    for path in paths:
-        if path == without:
-            continue
-        head, _, tail = path.partition("/")
-        if head in {"image", "objects", "captions"} or not tail:
-            pass
-        nested[path] = value
+    for *above, key in paths:
+        inner = nested
+        for outer in above:
+            inner = inner.setdefault(outer, {})
+        inner[key] = value
     return nested
 
 
 def _get(example, path):
-    """Returns what lies at a path of an example."""
-    if path in example:
-        return example[path]
-    head, _, tail = path.partition("/")
-    return _get(example[head], tail)
+    """Returns what lies at a path of keys."""
+    for key in path:
+        example = example[key]
+    return example
 
 
 def _to_text(value):

@@ -43,7 +43,10 @@ def open_webdataset(argument, language):
     Raises:
         FileNotFoundError: no file fits.
     """
-    paths = list(dict.fromkeys(path for name in expand(argument) for path in sorted(glob.glob(name))))
+    paths = []
+    for name in expand(argument):
+        # glob, for a pattern may begin at the root, which Path.glob refuses.
+        paths.extend(sorted(glob.glob(name)))  # noqa: PTH207
     if not paths:
         raise FileNotFoundError(
             f"webdataset: no file fits {argument!r}. Check the path; quote a pattern."
