@@ -44,6 +44,8 @@ setup(
         "metrics": ["pycocoevalcap"],
         "search": ["usearch>=2.26"],
         "vqa": ["easy-vqa"],
+        "zh": ["jieba"],
+        "text": ["snowballstemmer", "stopwordsiso"],
         "qdrant": ["qdrant-client>=1.16"],
         "test": [
             "pytest",
@@ -54,6 +56,10 @@ setup(
             "usearch>=2.26",
             "qdrant-client>=1.16",
             "easy-vqa",
+            "jieba",
+            "snowballstemmer",
+            "stopwordsiso",
+            "pycocotools",
         ],
         "oracles": [
             "torch",

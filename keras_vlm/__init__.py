@@ -64,6 +64,9 @@ from keras_vlm.text import LSTMEncoder as LSTMEncoder
 from keras_vlm.text import Tokenizer as Tokenizer
 from keras_vlm.text import TransformerDecoder as TransformerDecoder
 from keras_vlm.text import TransformerEncoder as TransformerEncoder
+from keras_vlm.text.cleaning_steps import clean_text as clean_text
+from keras_vlm.text.word_vectors import read_word_vectors as read_word_vectors
+from keras_vlm.text.word_vectors import start_from_vectors as start_from_vectors
 from keras_vlm.text.answers import AnswerVocabulary as AnswerVocabulary
 from keras_vlm.training.callbacks import CaptionScores as CaptionScores
 from keras_vlm.training.callbacks import RetrievalScores as RetrievalScores

@@ -75,6 +75,8 @@ HELP = {
     "max_regions": "boxes, and masks, of a picture at most",
     "augment": "flip (also with a feature cache), light, standard",
     "cache": "folder of the feature cache; 'auto' is OUT/features where one is possible",
+    "unit": "what text is split into: word, character, jieba (Chinese words; captioning) or piece "
+    "(trained parts of words)",
     "minimum_count": "words seen fewer times are unknown",
     "max_length": "positions of a caption or question, start and end included",
     "epochs": "passes over the training split",

@@ -143,6 +143,29 @@ class Captioner(CaptionMixin, PictureTextModel):
         """Runs captions, teacher forced, on image_features."""
         return self.decoder(inputs, training=training)
 
+    def batches(self, examples, batch_size=32, **options):
+        """Makes batches of a data split for ``fit``; see ``PictureTextModel.batches``.
+
+        Args:
+            examples: a data split.
+            batch_size: pictures a batch.
+            **options: as for ``PictureTextModel.batches``.
+
+        Returns:
+            A ``tf.data.Dataset`` of ``(inputs, targets)``.
+
+        Raises:
+            ValueError: an option is unknown, or the captions lack their stop words or endings: the
+                model would learn to write so.
+        """
+        if getattr(examples, "hurt", ()):
+            raise ValueError(
+                f"batches: examples must have whole captions to learn to write, got some cleaned "
+                f"by {', '.join(examples.hurt)}. If that is meant: examples.cleaned(steps, "
+                "hurt_targets=True)."
+            )
+        return super().batches(examples, batch_size, **options)
+
     def fit(self, x=None, y=None, *, shuffle=False, objective=None, **kwargs):
         """As ``keras.Model.fit``, with an objective that may take the loss's place.
 

@@ -82,6 +82,11 @@ def build_vqa(
             f"{where}: tokenizer must be a Tokenizer or a data split with questions, got "
             f"{tokenizer!r}."
         )
+    if not tokenizer.in_graph:
+        raise ValueError(
+            f"{where}: tokenizer must read text in the graph, got the unit {tokenizer.unit!r}. Use "
+            "'character' or 'piece'."
+        )
     if not isinstance(answers, (AnswerVocabulary, Tokenizer)):
         raise TypeError(
             f"{where}: answers must be an AnswerVocabulary, a Tokenizer or a data split with "
@@ -117,19 +122,21 @@ def build_vqa(
     return model
 
 
-def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1):
+def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1, unit=None):
     """Makes a tokenizer of the words of a split's questions.
 
     Args:
         examples: a data split with questions.
         max_length: positions of a question, start and end included.
         minimum_count: words seen fewer times are unknown.
+        unit: as for ``Tokenizer.fit``.
 
     Returns:
         A ``Tokenizer``.
     """
     return Tokenizer.fit(
         [question.text for question in flatten(examples.questions)],
+        unit=unit,
         max_length=max_length,
         minimum_count=minimum_count,
         language=examples.language,

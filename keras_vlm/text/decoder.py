@@ -29,6 +29,7 @@ class TextDecoder(keras.layers.Layer):
         memory_dropout: share of the picture's units dropped; much of it makes a model guess from
             its words.
         vocabulary_size: V; a builder that has the tokenizer sets it.
+        tune_words: whether the embedding learns; not for word vectors that shall stay as read.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Source:
@@ -45,6 +46,7 @@ class TextDecoder(keras.layers.Layer):
         dropout=0.5,
         memory_dropout=0.1,
         vocabulary_size=None,
+        tune_words=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -59,6 +61,7 @@ class TextDecoder(keras.layers.Layer):
         self.dropout_rate = dropout
         self.memory_dropout_rate = memory_dropout
         self.vocabulary_size = vocabulary_size
+        self.tune_words = tune_words
         # A model whose encoder pads its tokens with zeros sets it.
         self.tokens_vary = False
 
@@ -80,6 +83,7 @@ class TextDecoder(keras.layers.Layer):
             embeddings_initializer=keras.initializers.RandomNormal(
                 stddev=self.hidden_dim**-0.5
             ),
+            trainable=self.tune_words,
             name="embedding",
             dtype=policy,
         )
@@ -173,6 +177,7 @@ class TextDecoder(keras.layers.Layer):
             "dropout": self.dropout_rate,
             "memory_dropout": self.memory_dropout_rate,
             "vocabulary_size": self.vocabulary_size,
+            "tune_words": self.tune_words,
         }
 
     @classmethod

@@ -124,6 +124,7 @@ def _build(run, training, found, optimizer):
         return retriever
     tokenizer = Tokenizer.fit(
         training,
+        unit=run.unit,
         max_length=run.max_length,
         minimum_count=run.minimum_count,
         language=run.language,

@@ -15,6 +15,7 @@ from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.core.files import check_output_folder, replace_file, write_json
 from keras_vlm.data import load_data
 from keras_vlm.tasks.base import PRECISIONS
+from keras_vlm.text.units import UNITS
 from keras_vlm.training.callbacks import TrainingBackup
 from keras_vlm.training.plots import plot_history
 from keras_vlm.training.run_encoder import BACKBONE, is_model
@@ -61,6 +62,8 @@ class TrainingRun:
         augment: None, ``"flip"`` or another augmentation.
         cache: folder of the feature cache, ``"auto"`` for ``OUT/features`` where the backbone is
             frozen and the augmentation allows it, or None.
+        unit: what text is split into: ``"word"``, ``"character"``, ``"jieba"`` or ``"piece"``; None
+            chooses by the language.
         minimum_count: words seen fewer times are unknown.
         max_length: positions of a caption or question, start and end included.
         epochs: passes over the training split.
@@ -81,7 +84,7 @@ class TrainingRun:
     # What a model to go on from has already: a run can no longer choose it, and does not note it.
     OF_THE_MODEL: ClassVar = (
         "backbone", "image_size", "resize", "regions", "max_regions",
-        "minimum_count", "max_length", "precision",
+        "unit", "minimum_count", "max_length", "precision",
     )  # fmt: skip
     # Options that are names, and the tables that have them.
     TABLES: ClassVar = {"optimizer": OPTIMIZERS, "precision": PRECISIONS}
@@ -100,6 +103,7 @@ class TrainingRun:
     max_regions: int = 16
     augment: str | None = None
     cache: str | None = "auto"
+    unit: str | None = None
     minimum_count: int = 5
     max_length: int = 22
     epochs: int = 12
@@ -128,6 +132,8 @@ class TrainingRun:
             check_number(where, name, getattr(self, name), minimum=1, integer=True)
         if self.patience is not None:
             check_number(where, "patience", self.patience, minimum=1, integer=True)
+        if self.unit is not None:
+            check_choice(where, "unit", self.unit, UNITS)
         parse_regions(where, self.regions)
         check_number(where, "average", self.average, minimum=0, maximum=0.9999)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}

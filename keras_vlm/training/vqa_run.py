@@ -154,7 +154,10 @@ def _build(run, training, found, optimizer):
     return build_vqa(
         make_backbone(run, policy),
         tokenizer=fit_question_tokenizer(
-            training, max_length=run.max_length, minimum_count=run.minimum_count
+            training,
+            max_length=run.max_length,
+            minimum_count=run.minimum_count,
+            unit=run.unit,
         ),
         answers=choose_answers(
             training,

@@ -16,6 +16,7 @@ from keras_vlm.core.checks import DataError, check_choice
 from keras_vlm.data.questions import flatten
 from keras_vlm.data.regions import Regions, region_tensors, unpack_masks
 from keras_vlm.data.schema import VALIDATION_SPLITS, check_example_spec
+from keras_vlm.text.cleaning_steps import HURT_TARGETS, clean_text
 
 LOGGER = logging.getLogger("keras_vlm")
 
@@ -112,6 +113,8 @@ class Examples(abc.ABC):
         self.captions = None if captions is None else [list(texts) for texts in captions]
         self.questions = None if questions is None else [list(each) for each in questions]
         self.regions = None
+        # Steps of cleaning that would spoil what a captioner writes.
+        self.hurt = ()
         self.skipped = {reason: list(ids) for reason, ids in (skipped or {}).items() if ids}
         where = f"{name}:{split}"
         report_skipped(where, len(self), self.skipped)
@@ -165,6 +168,31 @@ class Examples(abc.ABC):
         """
         twin = copy.copy(self)
         twin._add_regions(regions)
+        return twin
+
+    def cleaned(self, steps, *, hurt_targets=False):
+        """Returns the same split with cleaned captions.
+
+        Args:
+            steps: names of ``text.cleaning_steps.STEPS``, or functions of your own.
+            hurt_targets: whether a captioner may learn to write captions without their stop words
+                or endings; by default its ``batches`` refuses them.
+
+        Returns:
+            An ``Examples``; where nothing would be left of a caption it stays as it was.
+
+        Raises:
+            ImportError: a step needs a package that is missing.
+            ValueError: a step is unknown, or has not the language.
+        """
+        twin = copy.copy(self)
+        twin.captions = [
+            [clean_text(text, steps, self.language) or text for text in of_picture]
+            for of_picture in self.captions
+        ]
+        twin.hurt = tuple(s for s in steps if s in HURT_TARGETS and not hurt_targets) or self.hurt
+        with tf.init_scope():
+            twin._texts = {**self._texts, **_constant_texts(twin.captions, None)}
         return twin
 
     def _add_regions(self, regions):

@@ -10,8 +10,8 @@ The source is ``folder:DIR``. DIR holds one of
 or of ``questions.jsonl``, ``.csv``, ``.tsv`` or ``.json`` (see ``folder_questions.py``, and there
 for data with other key names), with the pictures beside it or in ``images/``. A picture may have
 several lines. Records may also have ``split`` (then all do), ``language`` (others are left out)
-and, in JSON, ``boxes``, a list of ``[y0, x0, y1, x1]`` in 0..1, with ``labels``; a picture's boxes are
-those of all of its lines, whatever their language.
+and, in JSON, ``boxes``, a list of ``[y0, x0, y1, x1]`` in 0..1, with ``labels``; a picture's boxes
+are those of all of its lines, whatever their language.
 Or DIR holds sub-folders such as ``train`` and ``val``, each with a file of captions: each is a
 split.
 
