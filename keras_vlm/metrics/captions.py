@@ -68,7 +68,8 @@ def score_captions(
         references: list of n lists of raw strings; any number a picture.
         hypotheses: list of n raw strings.
         tokenizer: ``"ptb"`` (Penn Treebank words without punctuation, as COCO's evaluation),
-            ``"characters"`` or ``"jieba"`` (Chinese characters, or words) or ``"whitespace"`` (already tokenized).
+            ``"characters"`` or ``"jieba"`` (Chinese characters, or words) or ``"whitespace"``
+            (already tokenized).
         brevity_penalty: whether BLEU has it.
         split: data and split, for the signature.
         decoding: how captions were searched for, for the signature.

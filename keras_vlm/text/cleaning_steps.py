@@ -90,7 +90,8 @@ def clean_text(text, steps, language="en"):
         ValueError: a step is unknown, or has not the language.
 
     Example:
-        >>> clean_text("<b>Two</b> ＤＯＧＳ &amp; cats 🐶 www.dogs.org", ("html", "nfkc", "url", "emoji"))
+        >>> steps = ("html", "nfkc", "url", "emoji")
+        >>> clean_text("<b>Two</b> ＤＯＧＳ &amp; cats 🐶 www.dogs.org", steps)
         'Two DOGS & cats'
     """
     for step in steps:

@@ -135,14 +135,15 @@ def train_pieces(counts, size):
 
     Args:
         counts: dict from a word to how often it occurs.
-        size: number of pieces; the letters are there whatever it is.
+        size: number of pieces; the letters, at the beginning of a word and within, are there
+            whatever it is.
 
     Returns:
         A list of strings; those that do not begin a word begin with ``##``.
 
     Example:
-        >>> train_pieces({"low": 5, "lower": 2}, 6)
-        ['##e', '##o', '##r', '##w', 'l', '##ow']
+        >>> train_pieces({"low": 5, "owl": 2}, 8)
+        ['##l', '##o', '##w', 'l', 'o', 'w', '##ow', 'low']
 
     Source:
         Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units",
@@ -153,18 +154,18 @@ def train_pieces(counts, size):
         for word in counts
     ]
     frequencies = list(counts.values())
-    pieces = sorted({piece for word in words for piece in word})
+    letters = {letter for word in counts for letter in word}
+    pieces = sorted(letters | {GOES_ON + letter for letter in letters})
     known = set(pieces)
     pairs, owners = collections.Counter(), collections.defaultdict(set)
     for number, word in enumerate(words):
         for pair in zip(word, word[1:], strict=False):
             pairs[pair] += frequencies[number]
             owners[pair].add(number)
-    waiting = [(-count, pair) for pair, count in pairs.items()]
-    heapq.heapify(waiting)
+    waiting = sorted((-count, pair) for pair, count in pairs.items())
     while len(pieces) < size and waiting:
         count, pair = heapq.heappop(waiting)
-        if pairs[pair] != -count:
+        if pairs[pair] != -count or not count:
             # Counted anew since; it waits with its new count.
             continue
         merged = pair[0] + pair[1].removeprefix(GOES_ON)
@@ -172,18 +173,17 @@ def train_pieces(counts, size):
             known.add(merged)
             pieces.append(merged)
         changed = set()
-        for number in list(owners.pop(pair)):
-            for old in zip(words[number], words[number][1:], strict=False):
+        for number in owners.pop(pair):
+            before, words[number] = words[number], _merge(words[number], pair, merged)
+            for old in zip(before, before[1:], strict=False):
                 pairs[old] -= frequencies[number]
                 changed.add(old)
-            words[number] = _merge(words[number], pair, merged)
             for new in zip(words[number], words[number][1:], strict=False):
                 pairs[new] += frequencies[number]
                 owners[new].add(number)
                 changed.add(new)
-        for each in changed - {pair}:
-            if pairs[each] > 0:
-                heapq.heappush(waiting, (-pairs[each], each))
+        for each in sorted(changed - {pair}):
+            heapq.heappush(waiting, (-pairs[each], each))
     return pieces
 
 

@@ -40,7 +40,7 @@ def test_pieces_of_any_words_of_known_letters_come_back(text):
 
 
 fitted_pieces = Tokenizer.fit(
-    [*ENGLISH, " ".join(LETTERS), *("x" + letter for letter in LETTERS if letter.isalpha())],
+    [*ENGLISH, " ".join(LETTERS)],
     unit="piece", minimum_count=1, max_length=80, size=60,
 )  # fmt: skip
 
@@ -106,7 +106,8 @@ def test_training_takes_the_most_frequent_pair_each_time():
     counts = {"".join(random.choice(list("abcd"), random.integers(2, 7))): int(n)
               for n in random.integers(1, 9, 30)}  # fmt: skip
     words = {w: [c if i == 0 else GOES_ON + c for i, c in enumerate(w)] for w in counts}
-    expected = sorted({piece for word in words.values() for piece in word})
+    letters = {letter for word in counts for letter in word}
+    expected = sorted(letters | {GOES_ON + letter for letter in letters})
     while len(expected) < 30:
         pairs = {}
         for word, split in words.items():

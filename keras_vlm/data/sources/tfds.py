@@ -257,6 +257,6 @@ def _read_regions(values, features):
     boxes = np.clip(np.reshape(values["boxes"], (-1, 4)), 0, 1).astype(np.float32)
     labels = None
     if "labels" in values:
-        name = getattr(features["labels"][1], "int2str", str)
+        name = getattr(features["labels"][1], "int2str", _to_text)
         labels = [name(label) for label in np.ravel(values["labels"])]
     return Regions(boxes, labels)
