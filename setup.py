@@ -45,6 +45,8 @@ setup(
         "search": ["usearch>=2.26"],
         "vqa": ["easy-vqa"],
         "zh": ["jieba"],
+        "hub": ["keras-hub"],
+        "ui": ["nicegui"],
         "text": ["snowballstemmer", "stopwordsiso"],
         "qdrant": ["qdrant-client>=1.16"],
         "test": [

@@ -52,7 +52,7 @@ HELP = {
     "objective": "cross_entropy, or self_critical: follow the CIDEr-D of captions that the model "
     "draws itself; a second stage after --start",
     "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ..., "
-    "or a model of this package, whose encoder is taken over",
+    "hub:DIR_OR_URL, keras_hub:PRESET, or a model of this package, whose encoder is taken over",
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
     "text": "text layers: lstm or transformer; for retrieval and vqa also gru or bag",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for vqa "

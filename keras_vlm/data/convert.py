@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import check_number
 from keras_vlm.core.files import replace_file, write_json
+from keras_vlm.data.regions import Regions
 from keras_vlm.data.sources.base import PictureExamples
 
 VERSION = "1.0.0"
@@ -113,7 +114,8 @@ def _write(path, examples, start, features, shard_pictures):
                 "captions": [{"text": text} for text in examples.captions[place]],
             }
             if "objects" in features:
-                example["objects"] = _objects(examples.regions[place])
+                found = Regions() if examples.regions is None else examples.regions[place]
+                example["objects"] = _objects(found)
             writer.write(features.serialize_example(features.encode_example(example)))
 
 

@@ -61,7 +61,9 @@ def similar_pairs(hashes):
             for place, one in enumerate(members[:-1]):
                 others = members[place + 1 :]
                 bits = count_bits(hashes[one], hashes[others])
-                for other, differing in zip(others[bits <= MOST_BITS], bits[bits <= MOST_BITS]):
+                for other, differing in zip(
+                    others[bits <= MOST_BITS], bits[bits <= MOST_BITS], strict=True
+                ):
                     if (one, other) not in seen:
                         seen.add((one, other))
                         yield int(one), int(other), int(differing)

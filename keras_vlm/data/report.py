@@ -96,21 +96,7 @@ def judge(report, duplicates, skipped):
     for reason, count in skipped.items():
         said.append(f"{count} pictures are left out: {reason}.")
     for name, split in report.items():
-        left_out = sum(split["skipped"].values())
-        if left_out:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in split["skipped"].items())
-            said.append(f"{left_out} pictures of {name} are left out: {reasons}.")
-        answers = split.get("answers", {})
-        if answers and max(answers.values()) > DOMINANT * split["questions"]:
-            best = max(answers, key=answers.get)
-            said.append(f"In {name}, {best!r} answers most questions: who does not look, wins.")
-        if split.get("repeated_captions", 0) > 0.5:
-            said.append(f"More than half of the captions of {name} occur more than once.")
-        if split["sides"] and split["sides"]["median"] < SMALLEST_SIDE:
-            said.append(
-                f"Half of the pictures of {name} have a side under {SMALLEST_SIDE} pixels: choose a "
-                "small image_size."
-            )
+        said.extend(_judge_split(name, split))
     train = report.get("train") or next(iter(report.values()))
     if train["pictures"] < FEW_PICTURES:
         said.append(
@@ -120,6 +106,25 @@ def judge(report, duplicates, skipped):
     if len(report) < 2:
         said.append("There is one split only: nothing is left to choose the best epoch by.")
     return said or [f"{total} pictures, and nothing that speaks against training on them."]
+
+
+def _judge_split(name, split):
+    """Yields what is wrong with one split."""
+    left_out = sum(split["skipped"].values())
+    if left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in split["skipped"].items())
+        yield f"{left_out} pictures of {name} are left out: {reasons}."
+    answers = split.get("answers", {})
+    if answers and max(answers.values()) > DOMINANT * split["questions"]:
+        best = max(answers, key=answers.get)
+        yield f"In {name}, {best!r} answers most questions: who does not look, wins."
+    if split.get("repeated_captions", 0) > 0.5:
+        yield f"More than half of the captions of {name} occur more than once."
+    if split["sides"] and split["sides"]["median"] < SMALLEST_SIDE:
+        yield (
+            f"Half of the pictures of {name} have a side under {SMALLEST_SIDE} pixels: choose a "
+            "small image_size."
+        )
 
 
 def _look(examples, verbose):

@@ -301,7 +301,7 @@ def _batches(run, out, model, training, validation):
     cache = run.cache
     if cache == "auto":
         plain = not model.region_shapes
-        cacheable = plain and model.encoder.frozen and run.augment in {None, "flip"}
+        cacheable = plain and getattr(model.encoder, "frozen", False) and run.augment in {None, "flip"}
         cache = out / "features" if cacheable else None
     options = {"cache": cache, "seed": run.seed}
     learned = {"shuffle": True, "augment": run.augment, **run.batch_options(training=True)}

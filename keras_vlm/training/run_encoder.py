@@ -7,7 +7,8 @@ import dataclasses
 import pathlib
 
 from keras_vlm.core.checks import check_choice
-from keras_vlm.vision.backbones import BACKBONES, Backbone
+from keras_vlm.vision.backbones import BACKBONES, Backbone, resolve_backbone
+from keras_vlm.vision.foreign import FOREIGN
 from keras_vlm.vision.regions import RegionEncoder, parse_regions
 from keras_vlm.zoo import list_models, load
 
@@ -50,6 +51,8 @@ def _make_grid(run, dtype):
             resize=run.resize,
             dtype=dtype,
         )
+    if run.backbone.partition(":")[0] in FOREIGN:
+        return resolve_backbone(run.backbone, run.image_size, dtype=dtype)
     copy = pathlib.Path(run.out) / BACKBONE
     # The error would list published models only, where the user may have meant a backbone.
     if not copy.exists() and not is_model(run.backbone):

@@ -16,6 +16,7 @@ from keras import applications
 
 from keras_vlm.core.checks import check_choice, suggest
 from keras_vlm.vision.efficientnet_lite import build_efficientnet_lite0
+from keras_vlm.vision.foreign import FOREIGN
 from keras_vlm.vision.image import RESIZE_MODES
 from keras_vlm.vision.input_statistics import finalize_normalization, fold_rescaling
 from keras_vlm.vision.regions import RegionEncoder
@@ -257,7 +258,7 @@ def resolve_backbone(backbone, image_size, dtype=None):
 
     Args:
         backbone: a name in ``BACKBONES`` (frozen with ImageNet weights; ``conv_small`` from
-            scratch), a ``Backbone``, a ``RegionEncoder``, or a Keras model from images [B,H,W,3] in
+            scratch), ``hub:DIR_OR_URL`` or ``keras_hub:PRESET`` (frozen), a ``Backbone``, a ``RegionEncoder``, or a Keras model from images [B,H,W,3] in
             0..255 to [B,h,w,C] or [B,N,C].
         image_size: side in pixels, or ``(H, W)``; for a name.
         dtype: Keras dtype policy; for a name.
@@ -271,6 +272,9 @@ def resolve_backbone(backbone, image_size, dtype=None):
     """
     if isinstance(backbone, (Backbone, RegionEncoder)):
         return backbone
+    if isinstance(backbone, str) and backbone.partition(":")[0] in FOREIGN and ":" in backbone:
+        prefix, _, source = backbone.partition(":")
+        return FOREIGN[prefix](source, image_size)
     if isinstance(backbone, str):
         scratch = backbone == "conv_small"
         return Backbone(
