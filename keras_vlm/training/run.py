@@ -301,7 +301,8 @@ def _batches(run, out, model, training, validation):
     cache = run.cache
     if cache == "auto":
         plain = not model.region_shapes
-        cacheable = plain and getattr(model.encoder, "frozen", False) and run.augment in {None, "flip"}
+        frozen = getattr(model.encoder, "frozen", False)
+        cacheable = plain and frozen and run.augment in {None, "flip"}
         cache = out / "features" if cacheable else None
     options = {"cache": cache, "seed": run.seed}
     learned = {"shuffle": True, "augment": run.augment, **run.batch_options(training=True)}
