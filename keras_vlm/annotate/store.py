@@ -1,8 +1,8 @@
 """What was written about the pictures of a folder, on disk after every edit.
 
 ``DIR/captions.jsonl`` holds captions and boxes, as ``folder:DIR`` reads them, a line a picture;
-``DIR/questions/questions.jsonl`` holds questions, as ``folder:DIR/questions`` reads them. Refuses to
-know browsers.
+``DIR/questions/questions.jsonl`` holds questions, as ``folder:DIR/questions`` reads them. Refuses
+to know browsers.
 """
 
 import json

@@ -258,8 +258,9 @@ def resolve_backbone(backbone, image_size, dtype=None):
 
     Args:
         backbone: a name in ``BACKBONES`` (frozen with ImageNet weights; ``conv_small`` from
-            scratch), ``hub:DIR_OR_URL`` or ``keras_hub:PRESET`` (frozen), a ``Backbone``, a ``RegionEncoder``, or a Keras model from images [B,H,W,3] in
-            0..255 to [B,h,w,C] or [B,N,C].
+            scratch), ``hub:DIR_OR_URL`` or ``keras_hub:PRESET`` (frozen), a ``Backbone``, a
+            ``RegionEncoder``, or a Keras model from images [B,H,W,3] in 0..255 to [B,h,w,C] or
+            [B,N,C].
         image_size: side in pixels, or ``(H, W)``; for a name.
         dtype: Keras dtype policy; for a name.
 

@@ -120,8 +120,11 @@ class SavedModelLayer(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.folder, self.image_size, self.output_name = folder, tuple(image_size), output
         self._call_it = self._foreign = None
-        if spec is None:
+        # A saved layer is opened where it was, as long as that is there: an optimizer that is loaded
+        # with it then goes on. Else ``load_assets`` opens the copy.
+        if spec is None or (pathlib.Path(folder) / "saved_model.pb").is_file():
             self._open(folder)
+        if spec is None:
             found = self._call_it(tf.zeros((1, *self.image_size, 3)))
             spec = {
                 "shape": [None, *found.shape[1:]],
@@ -164,8 +167,10 @@ class SavedModelLayer(keras.layers.Layer):
         shutil.copytree(self.folder, pathlib.Path(dir_path) / "saved_model", dirs_exist_ok=True)
 
     def load_assets(self, dir_path):
-        """Opens the copy in a file of Keras, with the weights that the file has."""
-        # The file's folder goes when it is loaded, and files may be read later.
+        """Opens the copy in a file of Keras where the folder is gone; compile the model anew."""
+        if self._foreign is not None:
+            return
+        # The file's own folder goes when it is loaded.
         self._open(_keep(pathlib.Path(dir_path) / "saved_model"))
         self._take_over(keep=True)
 

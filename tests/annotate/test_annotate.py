@@ -1,4 +1,4 @@
-"""The annotation page: what is written outlives reloads and kills; a real browser does the clicks."""
+"""The annotation page: what is written outlives reloads and kills; a browser does the clicks."""
 
 import contextlib
 import json
@@ -148,8 +148,8 @@ def test_a_browser_writes_captions_and_a_box(folder, tmp_path_factory):
     url = f"http://127.0.0.1:{port}/?number=1"
     command = [sys.executable, "-m", "keras_vlm.cli.main", "annotate", str(folder),
                "--port", str(port), "--no-browser"]  # fmt: skip
-    chromium = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,800",
-                f"--remote-debugging-port={debugging}", "--remote-allow-origins=*",
+    chromium = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
+                "--window-size=1200,800", f"--remote-debugging-port={debugging}", "--remote-allow-origins=*",
                 f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", "about:blank"]  # fmt: skip
     with (
         running(command, lambda: answers(url)) as server,
