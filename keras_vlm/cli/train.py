@@ -54,7 +54,7 @@ HELP = {
     "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ..., "
     "hub:DIR_OR_URL, keras_hub:PRESET, or a model of this package, whose encoder is taken over",
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
-    "text": "text layers: lstm or transformer; for retrieval and vqa also gru or bag",
+    "text": "text layers: lstm, gru or transformer; for retrieval and vqa also bag",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for vqa "
     "also stacked_attention, hadamard, co_attention",
     "fusion_layers": "layers of co_attention",

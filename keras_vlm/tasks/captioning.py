@@ -44,7 +44,7 @@ def build_captioner(
             ``Backbone``, a ``RegionEncoder``, or any Keras model from images [B,H,W,3] in 0..255
             to [B,h,w,C] or [B,N,C].
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
-        text: ``"lstm"``, ``"transformer"`` or a decoder of your own measures, such as
+        text: ``"lstm"``, ``"gru"``, ``"transformer"`` or a decoder of your own measures, such as
             ``LSTMDecoder(AdditiveFusion(256), hidden_dim=512)``.
         fusion: ``"attention"`` (multi-head, the default), ``"additive"``, ``"dot_product"``,
             ``"concat"`` or a ``Fusion``; not with a decoder object, which has its own.

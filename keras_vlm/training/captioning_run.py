@@ -28,7 +28,7 @@ class CaptioningRun(TrainingRun):
     Attributes:
         objective: ``"cross_entropy"``, or ``"self_critical"`` for a second stage that follows the
             CIDEr-D of captions the model draws itself (``SelfCritical``) and wants ``start``.
-        text: ``"lstm"`` or ``"transformer"``.
+        text: ``"lstm"``, ``"gru"`` or ``"transformer"``.
         fusion: name of a fusion.
         hidden_dim: model width.
         dropout: share of the words' units dropped.
