@@ -85,7 +85,8 @@ def main():
         folder = out / "".join(letter if letter.isalnum() else "-" for letter in name)
         scores[name] += [train(base, ROWS[name], folder, seed) for seed in SEEDS[1:]]
     first = next(iter(scores.values()))[0]
-    print("\n| choice | CIDEr-D on dev | beside the base | mean and spread of 3 seeds |\n|---|---|---|---|")
+    print("\n| choice | CIDEr-D on dev | beside the base | mean and spread of 3 seeds |")
+    print("|---|---|---|---|")
     for name, found in scores.items():
         spread = ""
         if len(found) > 1:

@@ -17,13 +17,8 @@ from keras_vlm.core.checks import check_choice, check_number, resolve
 from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.data.image_inputs import count_pictures, read_images
 from keras_vlm.losses import PAIR_LOSSES, PairLoss
-from keras_vlm.tasks.base import (
-    PRECISIONS,
-    PairModel,
-    encode,
-    picture_inputs,
-    resolve_optimizer,
-)
+from keras_vlm.tasks import base
+from keras_vlm.tasks.base import PRECISIONS, PairModel, resolve_optimizer
 from keras_vlm.tasks.gradient_cache import cached_gradients
 from keras_vlm.tasks.towers import CaptionVectors, PairScores, RealTokens, Tower
 from keras_vlm.text import TEXT_ENCODERS, Tokenizer
@@ -163,7 +158,7 @@ class Retriever(PairModel):
                 f"{image_tower.dim} for pictures and {text_tower.dim} for text."
             )
         text_encoder.vocabulary_size = tokenizer.vocabulary_size
-        pictures = picture_inputs(encoder)
+        pictures = base.picture_inputs(encoder)
         token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")
         features = keras.Input(encoder.output_shape[1:], name="image_features")
         token_mask = None
@@ -174,7 +169,7 @@ class Retriever(PairModel):
         text_head = keras.Model(
             token_ids, CaptionVectors(text_encoder, text_tower)(token_ids), name="text_head"
         )
-        outputs = pair_scores(image_head(encode(encoder, pictures)), text_head(token_ids))
+        outputs = pair_scores(image_head(base.encode(encoder, pictures)), text_head(token_ids))
         super().__init__({**pictures, "token_ids": token_ids}, outputs, name=name)
         self.encoder = encoder
         self.text_encoder = text_encoder
@@ -244,7 +239,7 @@ class Retriever(PairModel):
         """Returns the unit vectors of a batch: images [B,E] and texts [B,K,E]."""
         features = inputs.get("image_features")
         if features is None:
-            features = encode(self.encoder, inputs, training=training)
+            features = base.encode(self.encoder, inputs, training=training)
         return (
             self.image_head(features, training=training),
             self.text_head(inputs["token_ids"], training=training),

@@ -48,10 +48,13 @@ class RecurrentDecoder(TextDecoder):
         width, policy = self.hidden_dim, self.dtype_policy
         tokens_shape = (None, image_features_shape[1], width)
         self.state_dense = keras.layers.Dense(
-            self.state_vectors * width * self.num_layers, activation="tanh", name="state", dtype=policy
+            self.state_vectors * width * self.num_layers,
+            activation="tanh",
+            name="state",
+            dtype=policy,
         )
         self.state_dense.build((None, width))
-        self.layers = [
+        self.recurrent_layers = [
             # Unrolled: the sequence is short, and a loop costs more than it does.
             self.layer_class(
                 width,
@@ -62,7 +65,7 @@ class RecurrentDecoder(TextDecoder):
             )
             for i in range(self.num_layers)
         ]
-        for layer in self.layers:
+        for layer in self.recurrent_layers:
             layer.build((None, token_ids_shape[2], width))
         self.fusion.build((None, None, width), tokens_shape)
         self.output_dense = keras.layers.Dense(
@@ -82,7 +85,7 @@ class RecurrentDecoder(TextDecoder):
         captions = axis_size(token_ids, 1)
         state = ops.repeat(memory["state"], captions, axis=0)
         words = self.embed(token_ids, packing)
-        for layer, first in zip(self.layers, self.split_state(state), strict=True):
+        for layer, first in zip(self.recurrent_layers, self.split_state(state), strict=True):
             words = self.run_layer(
                 layer, self.dropout(words, training=training), first, packing, training
             )
@@ -100,7 +103,7 @@ class RecurrentDecoder(TextDecoder):
     def step(self, token_ids, state, memory):
         """Reads one word a row: token_ids [R] -> log_probs [R,V] and the state after it."""
         hidden, after = self.embed_words(token_ids), []
-        for layer, before in zip(self.layers, state["layers"], strict=True):
+        for layer, before in zip(self.recurrent_layers, state["layers"], strict=True):
             hidden, now = layer.cell(hidden, before)
             after.append(tuple(now))
         rows = ops.reshape(hidden, (ops.shape(memory["state"])[0], -1, self.hidden_dim))

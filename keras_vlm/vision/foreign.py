@@ -120,8 +120,8 @@ class SavedModelLayer(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.folder, self.image_size, self.output_name = folder, tuple(image_size), output
         self._call_it = self._foreign = None
-        # A saved layer is opened where it was, as long as that is there: an optimizer that is loaded
-        # with it then goes on. Else ``load_assets`` opens the copy.
+        # A saved layer is opened where it was, as long as that is there: an optimizer that is
+        # loaded with it then goes on. Else ``load_assets`` opens the copy.
         if spec is None or (pathlib.Path(folder) / "saved_model.pb").is_file():
             self._open(folder)
         if spec is None:

@@ -148,9 +148,10 @@ def test_a_browser_writes_captions_and_a_box(folder, tmp_path_factory):
     url = f"http://127.0.0.1:{port}/?number=1"
     command = [sys.executable, "-m", "keras_vlm.cli.main", "annotate", str(folder),
                "--port", str(port), "--no-browser"]  # fmt: skip
-    chromium = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
-                "--window-size=1200,800", f"--remote-debugging-port={debugging}", "--remote-allow-origins=*",
-                f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", "about:blank"]  # fmt: skip
+    flags = ["headless", "no-sandbox", "disable-gpu", "window-size=1200,800",
+             f"remote-debugging-port={debugging}", "remote-allow-origins=*",
+             f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]  # fmt: skip
+    chromium = [CHROMIUM, *(f"--{flag}" for flag in flags), "about:blank"]
     with (
         running(command, lambda: answers(url)) as server,
         running(chromium, lambda: answers(f"http://127.0.0.1:{debugging}/json/version")),
