@@ -38,9 +38,9 @@ CARD = """# {name}
 
 Remade by `keras-vlm evaluate {name} flickr8k:DIR --split dev --beam-size {beam_size}{flags}`.
 Nothing was trained on dev; it chose the epoch, the beam's width and the length penalty. Captions
-are written freely, from the published float16 weights. Diversity: {distinct:.0%} of the captions are distinct,
-{vocabulary} different words are used, {novel:.0%} of the captions are not in the training data word
-for word.
+are written freely, from the published float16 weights. Diversity: {distinct:.0%} of the captions
+are distinct, {vocabulary} different words are used, {novel:.0%} of the captions are not in the
+training data word for word.
 
 ## How it was made
 

@@ -254,7 +254,7 @@ def _pixel_scaling(keras_hub, preset):
     """Returns the scale and the offset of a preset's pixels; 1/255 and 0 where it names none."""
     try:
         converter = keras_hub.layers.ImageConverter.from_preset(preset)
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return 1 / 255, 0.0
     scale = 1 / 255 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset

@@ -110,7 +110,9 @@ class Browser:
 
         [page] = [each for each in json.loads(answers(f"http://127.0.0.1:{port}/json"))
                   if each["type"] == "page"]  # fmt: skip
-        self.socket = websockets.sync.client.connect(page["webSocketDebuggerUrl"], max_size=None)
+        self.stack = contextlib.ExitStack()
+        connection = websockets.sync.client.connect(page["webSocketDebuggerUrl"], max_size=None)
+        self.socket = self.stack.enter_context(connection)
         self.count = 0
 
     def __call__(self, method, **parameters):
@@ -180,6 +182,7 @@ def test_a_browser_writes_captions_and_a_box(folder, tmp_path_factory):
                 break
             time.sleep(0.1)
         assert written(), path.read_text(encoding="utf-8")
+        browser.stack.close()
         # A kill of the server loses nothing: it is on disk already.
         server.send_signal(signal.SIGKILL)
     assert written()
@@ -201,3 +204,4 @@ def test_a_browser_writes_captions_and_a_box(folder, tmp_path_factory):
 
             data = browser("Page.captureScreenshot", format="png")["data"]
             pathlib.Path(shot).write_bytes(base64.b64decode(data))
+        browser.stack.close()
