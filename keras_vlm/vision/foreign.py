@@ -74,28 +74,69 @@ def build_keras_hub_backbone(preset, image_size=224, *, trainable=False, name="e
         ValueError: the preset has no image tower, or the output is no picture's features.
     """
     keras_hub = import_extra("keras_hub", "hub", "keras_hub:PRESET")
-    backbone = keras_hub.models.Backbone.from_preset(preset)
+    network = keras_hub.models.Backbone.from_preset(preset)
     # Of a model for pictures and words, the pictures' side.
-    backbone = getattr(backbone, "vision_encoder", backbone)
-    backbone.trainable = trainable
-    size = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size,) * 2
-    images = keras.Input((*size, 3), name="images")
-    hidden = keras.layers.Rescaling(*_pixel_scaling(keras_hub, preset), name="scaling")(images)
-    taken = backbone.input
-    if isinstance(taken, dict):
-        [key] = [key for key in taken if "image" in key] or [None]
-        if key is None:
-            raise ValueError(
-                f"keras_hub:{preset} must have an image tower, got the inputs {sorted(taken)}."
-            )
-        hidden = {key: hidden}
-    features = backbone(hidden) if trainable else backbone(hidden, training=False)
-    if isinstance(features, dict):
-        features = features[max(features)]
-    return keras.Model(images, _to_tokens(features, f"keras_hub:{preset}"), name=name)
+    network = getattr(network, "vision_encoder", network)
+    scaling = _pixel_scaling(keras_hub, preset)
+    return KerasHubBackbone(network, image_size, scaling, learns=trainable, name=name)
 
 
 FOREIGN = {"hub": build_hub_backbone, "keras_hub": build_keras_hub_backbone}
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class KerasHubBackbone(keras.Model):
+    """A functional model: images [B,H,W,3] float 0..255 -> image_features [B,N,C].
+
+    Make one with ``build_keras_hub_backbone``.
+
+    Args:
+        network: a KerasHub image model.
+        image_size: side in pixels, or ``(H, W)``.
+        scaling: scale and offset of the pixels.
+        learns: whether the weights learn; else it runs in inference mode.
+        name: name of the model.
+
+    Raises:
+        ValueError: the network takes no images, or gives no picture's features.
+    """
+
+    def __init__(self, network, image_size, scaling, *, learns=False, name="encoder"):
+        network.trainable = learns
+        size = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size,) * 2
+        images = keras.Input((*size, 3), name="images")
+        hidden = keras.layers.Rescaling(*scaling, name="scaling")(images)
+        if isinstance(network.input, dict):
+            keys = [key for key in network.input if "image" in key]
+            if len(keys) != 1:
+                raise ValueError(
+                    f"{network.name} must take images alone, got the inputs {sorted(network.input)}."
+                )
+            hidden = {keys[0]: hidden}
+        features = network(hidden) if learns else network(hidden, training=False)
+        if isinstance(features, dict):
+            # A pyramid's coarsest level.
+            features = features[max(features)]
+        super().__init__(images, _to_tokens(features, network.name), name=name)
+        self.network = network
+        self.scaling = scaling
+        self.learns = learns
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving; weights are saved apart."""
+        return {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "image_size": list(self.input_shape[1:3]),
+            "scaling": self.scaling,
+            "learns": self.learns,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the backbone that ``get_config`` described."""
+        import_extra("keras_hub", "hub", "A model with a KerasHub backbone")
+        return cls(keras.saving.deserialize_keras_object(config.pop("network")), **config)
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -258,4 +299,4 @@ def _pixel_scaling(keras_hub, preset):
         return 1 / 255, 0.0
     scale = 1 / 255 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset
-    return tuple(np.asarray(each, np.float32).ravel().tolist() for each in (scale, offset))
+    return tuple(np.asarray(each).tolist() for each in (scale, offset))

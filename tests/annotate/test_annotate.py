@@ -161,7 +161,11 @@ def test_a_browser_writes_captions_and_a_box(folder, tmp_path_factory):
         browser = Browser(debugging)
         browser("Page.navigate", url=url)
         browser.wait("document.querySelectorAll('textarea').length == 2")
-        browser.wait("document.querySelector('img') && document.querySelector('img').width > 100")
+        # Loaded, and laid out by its own aspect: what the mouse hits is where it stays.
+        browser.wait(
+            "(i => i && i.naturalWidth == 80 && i.width > 100 &&"
+            " Math.abs(i.width / i.height - 4 / 3) < 0.02)(document.querySelector('img'))"
+        )
         browser.script("document.querySelector('textarea').focus()")
         browser("Input.insertText", text="a grey square\nnothing but grey")
         corners = json.loads(browser.script(
@@ -169,6 +173,7 @@ def test_a_browser_writes_captions_and_a_box(folder, tmp_path_factory):
             "(document.querySelector('img').getBoundingClientRect()))"
         ))  # fmt: skip
         x, y, width, height = corners
+        time.sleep(0.5)
         browser.drag((x + 0.25 * width, y + 0.5 * height), (x + 0.75 * width, y + 0.9 * height))
         path = pathlib.Path(folder) / "captions.jsonl"
         wanted = ["a grey square", "nothing but grey"]
