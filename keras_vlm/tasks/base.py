@@ -223,6 +223,23 @@ class PairModel(PictureTextModel):
         return super().fit(x, y, shuffle=shuffle, **kwargs)
 
 
+def check_reads(where, tokenizer):
+    """Raises unless a tokenizer reads text in the graph, as a model that is asked things must.
+
+    Args:
+        where: name of the builder.
+        tokenizer: a ``Tokenizer``.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not tokenizer.in_graph:
+        raise ValueError(
+            f"{where}: tokenizer must read text in the graph, got the unit {tokenizer.unit!r}. Use "
+            "'character' or 'piece'."
+        )
+
+
 def resolve_optimizer(optimizer, compute_dtype):
     """Turns ``"adamw"``, another Keras name or an optimizer into one that fits the precision.
 

@@ -82,11 +82,7 @@ def build_retriever(
             f"{where}: tokenizer must be a Tokenizer, got {tokenizer!r}. "
             "Make one with Tokenizer.fit(data['train'])."
         )
-    if not tokenizer.in_graph:
-        raise ValueError(
-            f"{where}: tokenizer must read text in the graph, got the unit {tokenizer.unit!r}. Use "
-            "'character' or 'piece'."
-        )
+    base.check_reads(where, tokenizer)
 
     policy = keras.DTypePolicy(precision)
     encoder = resolve_backbone(backbone, image_size, dtype=policy)

@@ -13,7 +13,7 @@ from keras_vlm.data.questions import flatten
 from keras_vlm.fusion import QUESTION_FUSIONS, QuestionFusion
 from keras_vlm.fusion.multi_head import MultiHeadFusion
 from keras_vlm.losses import ANSWER_LOSSES, MaskedCrossEntropy
-from keras_vlm.tasks.base import PRECISIONS, resolve_optimizer
+from keras_vlm.tasks.base import PRECISIONS, check_reads, resolve_optimizer
 from keras_vlm.tasks.question_reader import AnswerWriter, QuestionReader
 from keras_vlm.tasks.vqa_models import ChoosingVQAModel, WritingVQAModel
 from keras_vlm.text import TEXT_ENCODERS, LSTMDecoder, Tokenizer
@@ -82,11 +82,7 @@ def build_vqa(
             f"{where}: tokenizer must be a Tokenizer or a data split with questions, got "
             f"{tokenizer!r}."
         )
-    if not tokenizer.in_graph:
-        raise ValueError(
-            f"{where}: tokenizer must read text in the graph, got the unit {tokenizer.unit!r}. Use "
-            "'character' or 'piece'."
-        )
+    check_reads(where, tokenizer)
     if not isinstance(answers, (AnswerVocabulary, Tokenizer)):
         raise TypeError(
             f"{where}: answers must be an AnswerVocabulary, a Tokenizer or a data split with "

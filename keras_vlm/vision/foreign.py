@@ -102,7 +102,9 @@ class KerasHubBackbone(keras.Model):
     """
 
     def __init__(self, network, image_size, scaling, *, learns=False, name="encoder"):
-        network.trainable = learns
+        # Layer by layer: one that is read back says that it is frozen, and its layers are not.
+        for layer in network._flatten_layers():
+            layer.trainable = learns
         size = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size,) * 2
         images = keras.Input((*size, 3), name="images")
         hidden = keras.layers.Rescaling(*scaling, name="scaling")(images)
@@ -110,7 +112,7 @@ class KerasHubBackbone(keras.Model):
             keys = [key for key in network.input if "image" in key]
             if len(keys) != 1:
                 raise ValueError(
-                    f"{network.name} must take images alone, got the inputs {sorted(network.input)}."
+                    f"{network.name} must take images alone, got {sorted(network.input)}."
                 )
             hidden = {keys[0]: hidden}
         features = network(hidden) if learns else network(hidden, training=False)
@@ -143,7 +145,7 @@ class KerasHubBackbone(keras.Model):
 class SavedModelLayer(keras.layers.Layer):
     """A SavedModel as a layer, whose variables are the layer's own: they freeze, learn and save.
 
-    ``hub.KerasLayer`` is one of tf_keras, and ``keras.layers.TFSMLayer`` refuses to be loaded.
+    ``hub.KerasLayer`` is one of Keras 2, and ``keras.layers.TFSMLayer`` refuses to be loaded.
     Do not compile it with XLA unless its maker says so.
 
     Args:
