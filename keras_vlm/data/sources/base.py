@@ -183,8 +183,10 @@ class Examples(abc.ABC):
 
         Raises:
             ImportError: a step needs a package that is missing.
-            ValueError: a step is unknown, or has not the language.
+            ValueError: a step is unknown, or has not the language, or the split has no captions.
         """
+        if self.captions is None:
+            raise ValueError(f"{self.name}:{self.split}: the split must have captions, got none.")
         twin = copy.copy(self)
         twin.captions = [
             [clean_text(text, steps, self.language) or text for text in of_picture]
