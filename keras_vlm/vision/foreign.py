@@ -146,8 +146,8 @@ class SavedModelLayer(keras.layers.Layer):
     """A SavedModel as a layer, whose variables are the layer's own: they freeze, learn and save.
 
     ``hub.KerasLayer`` is one of Keras 2, and ``keras.layers.TFSMLayer`` refuses to be loaded.
-    Do not compile it with XLA unless its maker says so. A saved model holds a copy of the SavedModel,
-    a program that is run when it is called: load files of those only whom you trust.
+    Do not compile it with XLA unless its maker says so. A saved model holds a copy of the
+    SavedModel, a program that runs when it is called: load files of those only whom you trust.
 
     Args:
         folder: the SavedModel, called as it is, or by its signature for image features.
