@@ -7,6 +7,8 @@ import keras_vlm.core.quiet  # noqa: I001 - before TensorFlow
 from keras_vlm.core.checks import DataError as DataError
 from keras_vlm.core.version import VERSION as __version__
 from keras_vlm.data import load_data as load_data
+from keras_vlm.data.regions import detect_regions as detect_regions
+from keras_vlm.data.regions import segment_regions as segment_regions
 from keras_vlm.decoding import BannedTokens as BannedTokens
 from keras_vlm.decoding import BeamSearch as BeamSearch
 from keras_vlm.decoding import DiverseBeamSearch as DiverseBeamSearch
@@ -57,12 +59,16 @@ from keras_vlm.tasks.vqa import choose_answers as choose_answers
 from keras_vlm.tasks.vqa import fit_question_tokenizer as fit_question_tokenizer
 from keras_vlm.tasks.vqa_models import VQAModel as VQAModel
 from keras_vlm.text import BagOfWords as BagOfWords
+from keras_vlm.text import GRUDecoder as GRUDecoder
 from keras_vlm.text import GRUEncoder as GRUEncoder
 from keras_vlm.text import LSTMDecoder as LSTMDecoder
 from keras_vlm.text import LSTMEncoder as LSTMEncoder
 from keras_vlm.text import Tokenizer as Tokenizer
 from keras_vlm.text import TransformerDecoder as TransformerDecoder
 from keras_vlm.text import TransformerEncoder as TransformerEncoder
+from keras_vlm.text.cleaning_steps import clean_text as clean_text
+from keras_vlm.text.word_vectors import read_word_vectors as read_word_vectors
+from keras_vlm.text.word_vectors import start_from_vectors as start_from_vectors
 from keras_vlm.text.answers import AnswerVocabulary as AnswerVocabulary
 from keras_vlm.training.callbacks import CaptionScores as CaptionScores
 from keras_vlm.training.callbacks import RetrievalScores as RetrievalScores
@@ -74,5 +80,6 @@ from keras_vlm.training.self_critical import SelfCritical as SelfCritical
 from keras_vlm.training.zero_shot import evaluate_zero_shot as evaluate_zero_shot
 from keras_vlm.vision.augmentation import Augmentation as Augmentation
 from keras_vlm.vision.backbones import Backbone as Backbone
+from keras_vlm.vision.regions import RegionEncoder as RegionEncoder
 from keras_vlm.zoo import list_models as list_models
 from keras_vlm.zoo import load as load

@@ -8,7 +8,7 @@ DATA is one of
   scenes                        rendered shapes, no files needed
   folder:DIR                    pictures with captions.jsonl or captions.csv (questions.csv, ...)
   flickr8k:DIR                  the original files of Flickr8k
-  coco:ANNOTATIONS.json:DIR     COCO captions
+  coco:ANNOTATIONS.json:DIR     COCO captions; with :INSTANCES.json boxes and masks too
   tfds:coco_captions            TensorFlow Datasets
   vqa_v2:QUESTIONS.json:ANNOTATIONS.json:DIR   the official files of VQA v2
   easy_vqa                      easy-VQA, of its PyPI package
@@ -52,9 +52,9 @@ HELP = {
     "objective": "cross_entropy, or self_critical: follow the CIDEr-D of captions that the model "
     "draws itself; a second stage after --start",
     "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ..., "
-    "or a model of this package, whose encoder is taken over",
+    "hub:DIR_OR_URL, keras_hub:PRESET, or a model of this package, whose encoder is taken over",
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
-    "text": "text layers: lstm or transformer; for retrieval and vqa also gru or bag",
+    "text": "text layers: lstm, gru or transformer; for retrieval and vqa also bag",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for vqa "
     "also stacked_attention, hadamard, co_attention, cross_attention",
     "fusion_layers": "layers of co_attention or cross_attention",
@@ -71,8 +71,12 @@ HELP = {
     "memory_dropout": "share of the picture's units dropped",
     "image_size": "pixels a side",
     "resize": "pictures of another aspect: stretch, crop (the middle) or pad (on black)",
+    "regions": "picture tokens: grid, boxes or masks of the data, or several: grid+boxes",
+    "max_regions": "boxes, and masks, of a picture at most",
     "augment": "flip (also with a feature cache), light, standard",
     "cache": "folder of the feature cache; 'auto' is OUT/features where one is possible",
+    "unit": "what text is split into: word, character, jieba (Chinese words; captioning) or piece "
+    "(trained parts of words)",
     "minimum_count": "words seen fewer times are unknown",
     "max_length": "positions of a caption or question, start and end included",
     "epochs": "passes over the training split",

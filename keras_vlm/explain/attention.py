@@ -37,6 +37,11 @@ def check_attends(captioner):
     Raises:
         TypeError: it cannot.
     """
+    if getattr(captioner, "region_shapes", None):
+        raise TypeError(
+            "attend_words: captioner must look at the grid alone, got one with regions: their "
+            "weights are those of captioner.text_decoder.attend."
+        )
     if not hasattr(getattr(captioner, "text_decoder", None), "attend"):
         raise TypeError(
             f"attend_words: captioner must be a Captioner, got {type(captioner).__name__}: an "

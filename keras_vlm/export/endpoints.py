@@ -10,9 +10,6 @@ from keras_vlm.decoding import BeamSearch
 from keras_vlm.tasks.generation import generate
 from keras_vlm.vision.image import decode_batch
 
-IMAGE_BYTES = (tf.TensorSpec([None], tf.string, name="image_bytes"),)
-QUESTION = (*IMAGE_BYTES, tf.TensorSpec([None], tf.string, name="question"))
-QUESTIONS = (*IMAGE_BYTES, tf.TensorSpec([None, None], tf.string, name="questions"))
 TEXT = (tf.TensorSpec([None], tf.string, name="text"),)
 
 
@@ -36,7 +33,7 @@ def captioner_endpoints(model, beam_size, xla):
     }
     if xla:
         functions["beam_xla"] = _best(_caption_function(model, beam, jit_compile=True))
-    return {name: (function, IMAGE_BYTES) for name, function in functions.items()}
+    return {name: (function, picture_specs(model)) for name, function in functions.items()}
 
 
 def retriever_endpoints(model):
@@ -49,8 +46,8 @@ def retriever_endpoints(model):
         A dict.
     """
 
-    def embed_image(image_bytes):
-        images, valid, count = _decode(model, image_bytes)
+    def embed_image(*pictures):
+        images, valid, count = _decode(model, *pictures)
         vectors = model.embed_image_batch(images)[:count]
         return {"embedding": tf.where(valid[:, None], vectors, 0.0)}
 
@@ -58,8 +55,8 @@ def retriever_endpoints(model):
         return {"embedding": model.embed_text_batch(text)}
 
     return {
-        "serving_default": (embed_image, IMAGE_BYTES),
-        "embed_image": (embed_image, IMAGE_BYTES),
+        "serving_default": (embed_image, picture_specs(model)),
+        "embed_image": (embed_image, picture_specs(model)),
         "embed_text": (embed_text, TEXT),
     }
 
@@ -75,9 +72,10 @@ def vqa_endpoints(model, top_k):
         A dict.
     """
 
-    def ask_many(image_bytes, questions):
-        images, valid, count = _decode(model, image_bytes)
-        missing = tf.shape(images)[0] - count
+    def ask_many(*inputs):
+        *pictures, questions = inputs
+        images, valid, count = _decode(model, *pictures)
+        missing = tf.cast(count == 0, tf.int32)
         questions = tf.pad(questions, [[0, missing], [0, 0]], constant_values="")
         features = model.encoder(images, training=False)
         found = model.answer_features(features, questions, top_k)
@@ -91,37 +89,70 @@ def vqa_endpoints(model, top_k):
             "readable": valid,
         }
 
-    def candidates(image_bytes, question):
-        found = ask_many(image_bytes, question[:, None])
+    def candidates(*inputs):
+        *pictures, question = inputs
+        found = ask_many(*pictures, question[:, None])
         readable = found.pop("readable")
         return {**{name: value[:, 0] for name, value in found.items()}, "readable": readable}
 
-    def answer(image_bytes, question):
-        found = candidates(image_bytes, question)
+    def answer(*inputs):
+        found = candidates(*inputs)
         return {
             "answer": found["answers"][:, 0],
             "score": found["scores"][:, 0],
             "known": found["known"],
         }
 
+    question = (*picture_specs(model), tf.TensorSpec([None], tf.string, name="question"))
+    questions = (*picture_specs(model), tf.TensorSpec([None, None], tf.string, name="questions"))
     return {
-        "serving_default": (answer, QUESTION),
-        "top_k": (candidates, QUESTION),
-        "ask_many": (ask_many, QUESTIONS),
+        "serving_default": (answer, question),
+        "top_k": (candidates, question),
+        "ask_many": (ask_many, questions),
     }
 
 
-def _decode(model, image_bytes):
-    """Returns pictures [B,H,W,3], at least one, which can be read [B], and their number B."""
+def picture_specs(model):
+    """Returns the inputs by which a picture comes: its bytes, and the regions that a model takes.
+
+    Args:
+        model: a model of this package.
+
+    Returns:
+        A tuple of ``tf.TensorSpec``: ``image_bytes`` [B], perhaps ``boxes`` [B,R,4] float32 and
+        ``masks`` [B,R,S,S] uint8, of any R; what is too much is cut off.
+    """
+    return (
+        tf.TensorSpec([None], tf.string, name="image_bytes"),
+        *(
+            tf.TensorSpec(
+                [None, None, *shape[1:]], tf.float32 if key == "boxes" else tf.uint8, name=key
+            )
+            for key, shape in model.region_shapes.items()
+        ),
+    )
+
+
+def _decode(model, image_bytes, *regions):
+    """Returns what the encoder takes, at least a row, which can be read [B], and their number B."""
     images, valid = decode_batch(image_bytes, model.image_size, model.resize)
     # oneDNN's convolutions fail on an empty batch: it gets a row, which is cut off again.
     count = tf.shape(images)[0]
-    images = tf.pad(images, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-    return images, valid, count
+    missing = tf.cast(count == 0, tf.int32)
+    images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+    if not model.region_shapes:
+        return images, valid, count
+    taken = {"images": images}
+    for (key, (most, *shape)), given in zip(model.region_shapes.items(), regions, strict=True):
+        kept = given[:, :most]
+        lacking = most - tf.shape(kept)[1]
+        kept = tf.pad(kept, [[0, missing], [0, lacking]] + [[0, 0]] * len(shape))
+        taken[key] = tf.ensure_shape(kept, (None, most, *shape))
+    return taken, valid, count
 
 
 def _caption_function(model, strategy, *, jit_compile=False):
-    """Returns a function image_bytes [B] -> dict of captions [B,n] and scores [B,n]."""
+    """Returns a function of pictures [B] -> dict of captions [B,n] and scores [B,n]."""
 
     def search(features):
         return generate(model.text_decoder, model.tokenizer, features, strategy)
@@ -129,8 +160,8 @@ def _caption_function(model, strategy, *, jit_compile=False):
     if jit_compile:
         search = tf.function(search, jit_compile=True)
 
-    def caption(image_bytes):
-        images, valid, count = _decode(model, image_bytes)
+    def caption(*pictures):
+        images, valid, count = _decode(model, *pictures)
         found = search(model.encoder(images, training=False))
         texts = model.tokenizer.detokenize(found.token_ids)
         return {
@@ -142,10 +173,10 @@ def _caption_function(model, strategy, *, jit_compile=False):
 
 
 def _best(function):
-    """Returns a function image_bytes [B] -> dict of caption [B] and score [B]."""
+    """Returns a function of pictures [B] -> dict of caption [B] and score [B]."""
 
-    def best(image_bytes):
-        found = function(image_bytes)
+    def best(*pictures):
+        found = function(*pictures)
         return {"caption": found["captions"][:, 0], "score": found["scores"][:, 0]}
 
     return best

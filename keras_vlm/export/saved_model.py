@@ -23,8 +23,9 @@ ABOUT = "keras_vlm.json"
 def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrite=False):
     """Writes a SavedModel that does a model's whole job, from encoded pictures and raw text.
 
-    ``image_bytes`` [B] string are JPEG, PNG, GIF, BMP or WebP, of any sizes, mixed. Signatures of a
-    captioner:
+    ``image_bytes`` [B] string are JPEG, PNG, GIF, BMP or WebP, of any sizes, mixed. A model with
+    regions takes ``boxes`` [B,R,4] float32 or ``masks`` [B,R,S,S] uint8 beside them, zeros where a
+    picture has fewer. Signatures of a captioner:
 
     - ``serving_default`` and ``beam``: beam search; ``caption`` [B] string, ``score`` [B] float32;
     - ``greedy``: the same by greedy search, several times faster;
@@ -83,6 +84,7 @@ def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrit
         "resize": model.resize,
         "vocabulary_size": model.tokenizer.vocabulary_size,
         "language": model.tokenizer.language,
+        "region_shapes": {key: list(shape) for key, shape in model.region_shapes.items()},
     }
     if isinstance(model, Retriever):
         endpoints = retriever_endpoints(model)

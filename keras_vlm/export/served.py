@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm.data.image_inputs import read_encoded
+from keras_vlm.data.image_inputs import read_encoded, read_encoded_with_regions
 from keras_vlm.decoding import BeamSearch
 from keras_vlm.export.saved_model import ABOUT
 from keras_vlm.tasks.asking import AnswerMixin
@@ -105,12 +105,10 @@ class ServedCaptioner:
         call = self._loaded.signatures["greedy" if wanted == 1 else "n_best"]
         results = []
         progress = keras.utils.Progbar(None, unit_name="picture") if verbose else None
-        for encoded in read_encoded(images, batch_size=batch_size):
-            found = call(image_bytes=encoded)
-            texts = found["caption" if wanted == 1 else "captions"].numpy().reshape(
-                len(encoded), -1
-            )
-            scores = found["score" if wanted == 1 else "scores"].numpy().reshape(len(encoded), -1)
+        for pictures in _read(self, images, batch_size):
+            found, count = call(**pictures), len(pictures["image_bytes"])
+            texts = found["caption" if wanted == 1 else "captions"].numpy().reshape(count, -1)
+            scores = found["score" if wanted == 1 else "scores"].numpy().reshape(count, -1)
             results.extend(
                 [(text.decode("utf-8"), float(score)) for text, score in zip(*row, strict=True)]
                 for row in zip(texts, scores, strict=True)
@@ -148,8 +146,8 @@ class ServedRetriever:
         call = self._loaded.signatures["embed_image"]
         progress = keras.utils.Progbar(None, unit_name="picture") if verbose else None
         found, done = [], 0
-        for encoded in read_encoded(images, batch_size=batch_size):
-            found.append(call(image_bytes=encoded)["embedding"].numpy())
+        for pictures in _read(self, images, batch_size):
+            found.append(call(**pictures)["embedding"].numpy())
             done += len(found[-1])
             if progress:
                 progress.update(done)
@@ -191,7 +189,8 @@ class ServedVQAModel(AnswerMixin):
         self._loaded, self.about = _load(path, {"top_k", "ask_many"})
 
     def _read_pictures(self, images, batch_size):
-        return ((encoded,) for encoded in read_encoded(images, batch_size=batch_size))
+        read = _read(self, images, batch_size)
+        return ((pictures, pictures["image_bytes"]) for pictures in read)
 
     def _answer_batch(self, batch, questions, top_k):
         if top_k > self.about["top_k"]:
@@ -200,10 +199,19 @@ class ServedVQAModel(AnswerMixin):
                 f"{self.about['top_k']}, got {top_k}. Export it again with another top_k."
             )
         call = self._loaded.signatures["ask_many"]
-        found = call(image_bytes=batch[0], questions=questions)
+        found = call(**batch[0], questions=questions)
         names = ("answers", "scores", "known", "unknown_words", "readable")
         texts, scores, *others = (found[name].numpy() for name in names)
         return texts[..., :top_k], scores[..., :top_k], *others
+
+
+def _read(served, images, batch_size):
+    """Yields a SavedModel's inputs, a batch of pictures each."""
+    region_shapes = served.about.get("region_shapes")
+    if region_shapes:
+        return read_encoded_with_regions(images, region_shapes, batch_size=batch_size)
+    found = read_encoded(images, batch_size=batch_size)
+    return ({"image_bytes": encoded} for encoded in found)
 
 
 def _load(path, wanted):

@@ -38,7 +38,7 @@ figcaption b {{ font-variant-numeric: tabular-nums; }}
 """
 
 
-def write_contact_sheet(sections, path, *, title):
+def write_contact_sheet(sections, path, *, title, pictures=None):
     """Writes pictures under headings, each with its name and a note.
 
     Args:
@@ -46,8 +46,10 @@ def write_contact_sheet(sections, path, *, title):
             there is no picture that can be read is shown by its name.
         path: the HTML file to write, atomically; thumbnails are inside it.
         title: what the page is.
+        pictures: None where the keys are paths; else a dict from keys to encoded pictures.
     """
-    thumbnails = _thumbnails(list(dict.fromkeys(key for _, rows in sections for key, _ in rows)))
+    keys = list(dict.fromkeys(key for _, rows in sections for key, _ in rows))
+    thumbnails = _thumbnails(keys, read_or_nothing if pictures is None else pictures.__getitem__)
     parts = []
     for heading, rows in sections:
         figures = "".join(_figure(key, note, thumbnails[key]) for key, note in rows)
@@ -75,13 +77,13 @@ def _escape(text):
     return html.escape(str(text).encode("utf-8", errors="replace").decode("utf-8"))
 
 
-def _thumbnails(keys):
+def _thumbnails(keys, read):
     """Returns for each path a small JPEG, or None where there is no picture that can be read."""
     found = {}
     for start in range(0, len(keys), BATCH):
         part = keys[start : start + BATCH]
         size = (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS)
-        images, valid = decode_pictures([read_or_nothing(key) for key in part], size, "pad")
+        images, valid = decode_pictures([read(key) for key in part], size, "pad")
         images = tf.saturate_cast(tf.round(images), tf.uint8)
         for key, image, readable in zip(part, images, valid.numpy(), strict=True):
             found[key] = tf.io.encode_jpeg(image, quality=80).numpy() if readable else None

@@ -77,7 +77,7 @@ class AnswerMixin:
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
         found = []
         for batch in self._read_pictures(images, batch_size):
-            count = len(batch[0])
+            count = len(batch[-1])
             rows = [asked(len(found) + i) for i in range(count)]
             most = max(1, *(len(row) for row in rows)) if count else 1
             padded = [[*row, *[""] * (most - len(row))] for row in rows]

@@ -25,7 +25,13 @@ class PictureTextModel(keras.Model):
     @property
     def image_size(self):
         """Height and width in pixels that the encoder takes."""
-        return tuple(self.encoder.input_shape[1:3])
+        taken = self.encoder.input
+        return tuple((taken["images"] if isinstance(taken, dict) else taken).shape[1:3])
+
+    @property
+    def region_shapes(self):
+        """The inputs that the encoder takes beside images: a dict from name to shape."""
+        return getattr(self.encoder, "region_shapes", {})
 
     @property
     def resize(self):
@@ -117,6 +123,7 @@ class PictureTextModel(keras.Model):
             image_size=self.image_size,
             resize=self.resize,
             augmentation=augmentation,
+            region_shapes=self.region_shapes,
             **options,
         )
 
@@ -161,6 +168,35 @@ class PictureTextModel(keras.Model):
         return epoch_seed, None, caches
 
 
+def picture_inputs(encoder):
+    """Returns the symbolic inputs of an encoder, a dict by name: ``images`` and perhaps regions.
+
+    Args:
+        encoder: a model from images, or from a dict of images and regions, to image_features.
+    """
+    taken = encoder.input if isinstance(encoder.input, dict) else {"images": encoder.input}
+    return {
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+        for name, tensor in taken.items()
+    }
+
+
+def encode(encoder, inputs, training=None):
+    """Runs an encoder on those of a model's inputs that it takes.
+
+    Args:
+        encoder: as for ``picture_inputs``.
+        inputs: dict of a model's inputs.
+        training: whether dropout is on.
+
+    Returns:
+        image_features [B,N,C].
+    """
+    if isinstance(encoder.input, dict):
+        return encoder({name: inputs[name] for name in encoder.input}, training=training)
+    return encoder(inputs["images"], training=training)
+
+
 class PairModel(PictureTextModel):
     """Abstract: a model whose outputs are scores [B,B,K] of all pictures with all captions.
 
@@ -185,6 +221,23 @@ class PairModel(PictureTextModel):
     def fit(self, x=None, y=None, *, shuffle=False, **kwargs):
         """As ``keras.Model.fit``; ``batches`` has shuffled already."""
         return super().fit(x, y, shuffle=shuffle, **kwargs)
+
+
+def check_reads(where, tokenizer):
+    """Raises unless a tokenizer reads text in the graph, as a model that is asked things must.
+
+    Args:
+        where: name of the builder.
+        tokenizer: a ``Tokenizer``.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not tokenizer.in_graph:
+        raise ValueError(
+            f"{where}: tokenizer must read text in the graph, got the unit {tokenizer.unit!r}. Use "
+            "'character' or 'piece'."
+        )
 
 
 def resolve_optimizer(optimizer, compute_dtype):

@@ -12,7 +12,13 @@ from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.fusion.base import Fusion
 from keras_vlm.losses import MaskedCrossEntropy
-from keras_vlm.tasks.base import PRECISIONS, PictureTextModel, resolve_optimizer
+from keras_vlm.tasks.base import (
+    PRECISIONS,
+    PictureTextModel,
+    encode,
+    picture_inputs,
+    resolve_optimizer,
+)
 from keras_vlm.tasks.generation import CaptionMixin, TextWriter
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import TextDecoder
@@ -35,10 +41,10 @@ def build_captioner(
 
     Args:
         backbone: a name in ``vision.backbones.BACKBONES`` (frozen, ImageNet weights), a
-            ``Backbone``, or any Keras model from images [B,H,W,3] in 0..255 to [B,h,w,C] or
-            [B,N,C].
+            ``Backbone``, a ``RegionEncoder``, or any Keras model from images [B,H,W,3] in 0..255
+            to [B,h,w,C] or [B,N,C].
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
-        text: ``"lstm"``, ``"transformer"`` or a decoder of your own measures, such as
+        text: ``"lstm"``, ``"gru"``, ``"transformer"`` or a decoder of your own measures, such as
             ``LSTMDecoder(AdditiveFusion(256), hidden_dim=512)``.
         fusion: ``"attention"`` (multi-head, the default), ``"additive"``, ``"dot_product"``,
             ``"concat"`` or a ``Fusion``; not with a decoder object, which has its own.
@@ -115,7 +121,8 @@ class Captioner(CaptionMixin, PictureTextModel):
 
     def __init__(self, encoder, text_decoder, tokenizer, *, name="captioner"):
         text_decoder.vocabulary_size = tokenizer.vocabulary_size
-        images = keras.Input(encoder.input_shape[1:], name="images")
+        text_decoder.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
+        pictures = picture_inputs(encoder)
         token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")
         features = keras.Input(encoder.output_shape[1:], name="image_features")
         decoder = keras.Model(
@@ -123,8 +130,8 @@ class Captioner(CaptionMixin, PictureTextModel):
             text_decoder(features, token_ids),
             name="decoder",
         )
-        outputs = decoder({"image_features": encoder(images), "token_ids": token_ids})
-        super().__init__({"images": images, "token_ids": token_ids}, outputs, name=name)
+        outputs = decoder({"image_features": encode(encoder, pictures), "token_ids": token_ids})
+        super().__init__({**pictures, "token_ids": token_ids}, outputs, name=name)
         self.encoder = encoder
         self.decoder = decoder
         self.text_decoder = text_decoder
@@ -135,6 +142,29 @@ class Captioner(CaptionMixin, PictureTextModel):
     def read_features(self, inputs, training=None):
         """Runs captions, teacher forced, on image_features."""
         return self.decoder(inputs, training=training)
+
+    def batches(self, examples, batch_size=32, **options):
+        """Makes batches of a data split for ``fit``; see ``PictureTextModel.batches``.
+
+        Args:
+            examples: a data split.
+            batch_size: pictures a batch.
+            **options: as for ``PictureTextModel.batches``.
+
+        Returns:
+            A ``tf.data.Dataset`` of ``(inputs, targets)``.
+
+        Raises:
+            ValueError: an option is unknown, or the captions lack their stop words or endings: the
+                model would learn to write so.
+        """
+        if getattr(examples, "hurt", ()):
+            raise ValueError(
+                f"batches: examples must have whole captions to learn to write, got some cleaned "
+                f"by {', '.join(examples.hurt)}. If that is meant: examples.cleaned(steps, "
+                "hurt_targets=True)."
+            )
+        return super().batches(examples, batch_size, **options)
 
     def fit(self, x=None, y=None, *, shuffle=False, objective=None, **kwargs):
         """As ``keras.Model.fit``, with an objective that may take the loss's place.
@@ -194,7 +224,7 @@ class Captioner(CaptionMixin, PictureTextModel):
     def _features(self, inputs, training):
         if "image_features" in inputs:
             return inputs["image_features"]
-        return self.encoder(inputs["images"], training=training)
+        return encode(self.encoder, inputs, training=training)
 
     def _real_words(self, features, inputs, targets, training):
         """Returns the targets [M] that are words and their logits [M,V]."""

@@ -60,6 +60,11 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
         """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
         return self.captioners[0].resize
 
+    @property
+    def region_shapes(self):
+        """The inputs that the encoders take beside images."""
+        return self.captioners[0].region_shapes
+
     def save(self, *args, **kwargs):
         """Refuses.
 
@@ -142,6 +147,7 @@ def _check_alike(captioners):
     traits = {
         "image size": lambda one: one.image_size,
         "resize": lambda one: one.resize,
+        "regions": lambda one: one.region_shapes,
         "words (tokenizer)": lambda one: one.tokenizer.get_config(),
     }
     for trait, read in traits.items():

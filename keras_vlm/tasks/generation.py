@@ -55,7 +55,7 @@ class TextWriter:
         """Writes n texts a picture, best first.
 
         Args:
-            images: [b,H,W,3] float32, b at most ``batch_size``.
+            images: what the encoder takes, such as [b,H,W,3] float32, b at most ``batch_size``.
             strategy: a search of ``keras_vlm.decoding``.
             batch_size: pictures of a full batch.
 
@@ -64,10 +64,14 @@ class TextWriter:
         """
         # Compiling takes seconds and pays for itself over many pictures of one shape; the last,
         # smaller batch of a long list is padded to that shape.
-        count = len(images)
+        count = len(tf.nest.flatten(images)[0])
         compiled = (strategy, True) in self._searches or count == batch_size
         if compiled:
-            images = tf.pad(images, [[0, batch_size - count], [0, 0], [0, 0], [0, 0]])
+            missing = batch_size - count
+            images = tf.nest.map_structure(
+                lambda each: tf.pad(each, [[0, missing]] + [[0, 0]] * (each.shape.rank - 1)),
+                images,
+            )
         found = self._search(strategy, compiled)(self._encode(images))
         texts = self._tokenizer.detokenize(found.token_ids)
         return texts.numpy()[:count], found.scores.numpy()[:count]
@@ -100,8 +104,8 @@ class CaptionMixin:
         """Writes captions.
 
         Args:
-            images: one picture or many: paths, encoded bytes, arrays [H,W,3] in 0..255, a data
-                split or a ``tf.data.Dataset``.
+            images: one picture or many: paths, encoded bytes, arrays [H,W,3] in 0..255, dicts of
+                an ``image`` and its ``boxes`` or ``masks``, a data split or a ``tf.data.Dataset``.
             beam_size: width of the beam search; 1 is greedy.
             strategy: another search of ``keras_vlm.decoding``, instead of ``beam_size``.
             batch_size: pictures decoded at once.
@@ -123,7 +127,11 @@ class CaptionMixin:
         total = count_pictures(images)
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
         for batch, valid in read_images(
-            images, self.image_size, resize=self.resize, batch_size=batch_size
+            images,
+            self.image_size,
+            resize=self.resize,
+            batch_size=batch_size,
+            region_shapes=self.region_shapes,
         ):
             texts, scores = self._writer(batch, strategy, batch_size)
             results.extend(

@@ -120,9 +120,17 @@ class Reranker(PairModel):
         encoder: functional model, images [B,H,W,3] float 0..255 -> image_features [B,N,C].
         match_head: layer, image_features and token_ids [B,K,T] -> scores [B,B,K] float32.
         tokenizer: the tokenizer.
+
+    Raises:
+        ValueError: the encoder takes regions.
     """
 
     def __init__(self, encoder, match_head, tokenizer, *, name="reranker"):
+        if getattr(encoder, "region_shapes", ()):
+            raise ValueError(
+                "Reranker: encoder must look at the grid alone, got one with regions "
+                f"({', '.join(encoder.region_shapes)}). Re-rank with the encoder of another model."
+            )
         match_head.text_encoder.vocabulary_size = tokenizer.vocabulary_size
         images = keras.Input(encoder.input_shape[1:], name="images")
         token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")

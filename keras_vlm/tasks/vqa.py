@@ -13,7 +13,7 @@ from keras_vlm.data.questions import flatten
 from keras_vlm.fusion import QUESTION_FUSIONS, QuestionFusion
 from keras_vlm.fusion.multi_head import MultiHeadFusion
 from keras_vlm.losses import ANSWER_LOSSES, MaskedCrossEntropy
-from keras_vlm.tasks.base import PRECISIONS, resolve_optimizer
+from keras_vlm.tasks.base import PRECISIONS, check_reads, resolve_optimizer
 from keras_vlm.tasks.question_reader import AnswerWriter, QuestionReader
 from keras_vlm.tasks.vqa_models import ChoosingVQAModel, WritingVQAModel
 from keras_vlm.text import TEXT_ENCODERS, LSTMDecoder, Tokenizer
@@ -82,6 +82,7 @@ def build_vqa(
             f"{where}: tokenizer must be a Tokenizer or a data split with questions, got "
             f"{tokenizer!r}."
         )
+    check_reads(where, tokenizer)
     if not isinstance(answers, (AnswerVocabulary, Tokenizer)):
         raise TypeError(
             f"{where}: answers must be an AnswerVocabulary, a Tokenizer or a data split with "
@@ -117,19 +118,21 @@ def build_vqa(
     return model
 
 
-def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1):
+def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1, unit=None):
     """Makes a tokenizer of the words of a split's questions.
 
     Args:
         examples: a data split with questions.
         max_length: positions of a question, start and end included.
         minimum_count: words seen fewer times are unknown.
+        unit: as for ``Tokenizer.fit``.
 
     Returns:
         A ``Tokenizer``.
     """
     return Tokenizer.fit(
         [question.text for question in flatten(examples.questions)],
+        unit=unit,
         max_length=max_length,
         minimum_count=minimum_count,
         language=examples.language,

@@ -20,7 +20,7 @@ from keras_vlm.data.question_batches import (
 from keras_vlm.decoding import BeamSearch, MinimumLength
 from keras_vlm.decoding.constraints import NO_UNKNOWN
 from keras_vlm.tasks.asking import AnswerMixin
-from keras_vlm.tasks.base import PictureTextModel
+from keras_vlm.tasks.base import PictureTextModel, encode, picture_inputs
 from keras_vlm.tasks.question_reader import AnswerChooser
 from keras_vlm.text.answers import inverse_frequency, most_frequent, normalize_answer
 from keras_vlm.text.tokenizer import PAD_ID
@@ -48,9 +48,11 @@ class VQAModel(AnswerMixin, PictureTextModel):
         self.decoder = decoder
         self.reader = reader
         self.tokenizer = tokenizer
+        taken = tf.nest.map_structure(
+            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), encoder.input
+        )
         self._encode = tf.function(
-            lambda images: encoder(images, training=False),
-            input_signature=[tf.TensorSpec(encoder.input_shape, tf.float32)],
+            lambda images: encoder(images, training=False), input_signature=[taken]
         )
         self._find = {}
 
@@ -96,7 +98,13 @@ class VQAModel(AnswerMixin, PictureTextModel):
         pictures = (
             CachedPictures(examples, caches)
             if caches
-            else DecodedPictures(examples, self.image_size, self.resize, augmentation)
+            else DecodedPictures(
+                examples,
+                self.image_size,
+                self.resize,
+                augmentation,
+                region_shapes=self.region_shapes,
+            )
         )
         return question_batches(
             pictures,
@@ -153,7 +161,13 @@ class VQAModel(AnswerMixin, PictureTextModel):
         return self.tokenizer.unknown_words(text)
 
     def _read_pictures(self, images, batch_size):
-        return read_images(images, self.image_size, resize=self.resize, batch_size=batch_size)
+        return read_images(
+            images,
+            self.image_size,
+            resize=self.resize,
+            batch_size=batch_size,
+            region_shapes=self.region_shapes,
+        )
 
     def _answer_batch(self, batch, questions, top_k):
         images, valid = batch
@@ -180,9 +194,9 @@ class VQAModel(AnswerMixin, PictureTextModel):
 
 
 def _inputs(encoder, tokenizer):
-    """Returns the inputs that both models have."""
+    """Returns the inputs that both models have: a dict of pictures, token_ids, image_features."""
     return (
-        keras.Input(encoder.input_shape[1:], name="images"),
+        picture_inputs(encoder),
         keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids"),
         keras.Input(encoder.output_shape[1:], name="image_features"),
     )
@@ -203,15 +217,16 @@ class ChoosingVQAModel(VQAModel):
 
     def __init__(self, encoder, reader, tokenizer, answers, *, chooser=None, name="vqa"):
         reader.text_encoder.vocabulary_size = tokenizer.vocabulary_size
+        reader.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
         chooser = chooser or AnswerChooser(len(answers), dtype=reader.dtype_policy)
-        images, token_ids, features = _inputs(encoder, tokenizer)
+        pictures, token_ids, features = _inputs(encoder, tokenizer)
         decoder = keras.Model(
             {"image_features": features, "token_ids": token_ids},
             chooser(reader(features, token_ids)[0]),
             name="decoder",
         )
-        outputs = decoder({"image_features": encoder(images), "token_ids": token_ids})
-        super().__init__({"images": images, "token_ids": token_ids}, outputs, name=name)
+        outputs = decoder({"image_features": encode(encoder, pictures), "token_ids": token_ids})
+        super().__init__({**pictures, "token_ids": token_ids}, outputs, name=name)
         self._set_parts(encoder, decoder, reader, tokenizer)
         self.chooser = chooser
         self.answers = answers
@@ -265,8 +280,10 @@ class WritingVQAModel(VQAModel):
 
     def __init__(self, encoder, reader, tokenizer, answers, writer, *, name="vqa"):
         reader.text_encoder.vocabulary_size = tokenizer.vocabulary_size
+        reader.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
         writer.text_decoder.vocabulary_size = answers.vocabulary_size
-        images, token_ids, features = _inputs(encoder, tokenizer)
+        writer.text_decoder.tokens_vary = reader.tokens_vary
+        pictures, token_ids, features = _inputs(encoder, tokenizer)
         answer_ids = keras.Input((None, answers.max_length - 1), dtype="int32", name="answer_ids")
         joint, _, words, memory = reader(features, token_ids)
         texts = {"token_ids": token_ids, "answer_ids": answer_ids}
@@ -275,8 +292,8 @@ class WritingVQAModel(VQAModel):
             writer(joint, words, memory, token_ids, answer_ids),
             name="decoder",
         )
-        outputs = decoder({"image_features": encoder(images), **texts})
-        super().__init__({"images": images, **texts}, outputs, name=name)
+        outputs = decoder({"image_features": encode(encoder, pictures), **texts})
+        super().__init__({**pictures, **texts}, outputs, name=name)
         self._set_parts(encoder, decoder, reader, tokenizer)
         self.writer = writer
         self.answers = answers

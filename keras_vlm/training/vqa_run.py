@@ -18,7 +18,8 @@ from keras_vlm.text import TEXT_ENCODERS
 from keras_vlm.text.answers import ACTIVATIONS, AnswerVocabulary
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import VQAScores
-from keras_vlm.training.run import TrainingRun, make_backbone, thaw_start, train
+from keras_vlm.training.run import TrainingRun, train
+from keras_vlm.training.run_encoder import make_backbone, thaw_start
 
 # The fusions that have layers to count.
 LAYERED = ("co_attention", "cross_attention")
@@ -158,7 +159,10 @@ def _build(run, training, found, optimizer):
     return build_vqa(
         make_backbone(run, policy),
         tokenizer=fit_question_tokenizer(
-            training, max_length=run.max_length, minimum_count=run.minimum_count
+            training,
+            max_length=run.max_length,
+            minimum_count=run.minimum_count,
+            unit=run.unit,
         ),
         answers=choose_answers(
             training,

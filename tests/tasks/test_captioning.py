@@ -321,3 +321,15 @@ def test_a_cache_cannot_give_every_augmentation(examples, tmp_path):
         model.batches(examples, cache=tmp_path)
     with pytest.raises(ValueError, match="augment must be one of .*got 'heavy'"):
         model.batches(examples, augment="heavy")
+
+
+def test_captions_without_their_endings_are_no_targets(examples):
+    pytest.importorskip("snowballstemmer", reason="snowballstemmer is not installed")
+    model = scenes_captioner()
+    stemmed = examples.cleaned(["nfkc", "stem"])
+    assert stemmed.captions != examples.captions
+    with pytest.raises(ValueError, match="must have whole captions to learn to write, .* by stem"):
+        model.batches(stemmed, 5)
+    meant = examples.cleaned(["stem"], hurt_targets=True)
+    next(iter(model.batches(meant, 5, shuffle=False)))
+    next(iter(model.batches(examples.cleaned(["html"]), 5, shuffle=False)))

@@ -9,7 +9,9 @@ The source is ``folder:DIR``. DIR holds one of
 
 or of ``questions.jsonl``, ``.csv``, ``.tsv`` or ``.json`` (see ``folder_questions.py``, and there
 for data with other key names), with the pictures beside it or in ``images/``. A picture may have
-several lines. Records may also have ``split`` (then all do) and ``language`` (others are left out).
+several lines. Records may also have ``split`` (then all do), ``language`` (others are left out)
+and, in JSON, ``boxes``, a list of ``[y0, x0, y1, x1]`` in 0..1, with ``labels``; a picture's boxes
+are those of all of its lines, whatever their language.
 Or DIR holds sub-folders such as ``train`` and ``val``, each with a file of captions: each is a
 split.
 
@@ -22,8 +24,11 @@ import dataclasses
 import functools
 import hashlib
 
+import numpy as np
+
 from keras_vlm.core.checks import DataError
 from keras_vlm.data.image_files import IMAGE_SUFFIXES
+from keras_vlm.data.regions import Regions
 from keras_vlm.data.sources.base import FileExamples, Splits, usable_records
 from keras_vlm.data.sources.folder_captions import READERS, read_captions
 from keras_vlm.data.sources.folder_questions import SUFFIXES, parse_keys, read_questions
@@ -41,6 +46,12 @@ class _Picture:
 
     captions: list
     split: str | None
+    boxes: list = dataclasses.field(default_factory=list)
+    labels: list = dataclasses.field(default_factory=list)
+
+    def regions(self):
+        """Returns the boxes with their labels."""
+        return Regions(np.array(self.boxes, np.float32).reshape(-1, 4), self.labels)
 
 
 def open_folder(argument, language, keys=None):
@@ -162,6 +173,7 @@ def _open_subfolder(folder, language):
 
 
 def _examples(split, language, names, pictures, paths, *, skipped=None):
+    any_boxes = any(picture.boxes for picture in pictures.values())
     return FileExamples(
         "folder",
         split,
@@ -170,6 +182,7 @@ def _examples(split, language, names, pictures, paths, *, skipped=None):
         [pictures[name].captions for name in names],
         [paths[name] for name in names],
         skipped=skipped,
+        regions=[pictures[name].regions() for name in names] if any_boxes else None,
     )
 
 
@@ -181,9 +194,11 @@ def _read(folder, language):
     """
     path = _caption_file(folder)
     images = next(folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir())
-    pictures, languages = {}, set()
-    for where, image, captions, split, spoken in read_captions(path):
+    pictures, languages, boxes = {}, set(), {}
+    for where, image, captions, split, spoken, found in read_captions(path):
         languages.add(spoken)
+        # The lines of a picture may each repeat them.
+        boxes.setdefault(image, {}).update(dict.fromkeys(found))
         if spoken not in (None, language):
             continue
         picture = pictures.setdefault(image, _Picture([], split))
@@ -208,7 +223,15 @@ def _read(folder, language):
     alone = [p.name for p in _list_images(images) if str(p) not in listed]
     skipped["without captions"] = skipped.get("without captions", []) + alone
     paths = {name: path for name, (path, _) in usable.items()}
-    kept = {name: _Picture(texts, pictures[name].split) for name, (_, texts) in usable.items()}
+    kept = {
+        name: _Picture(
+            texts,
+            pictures[name].split,
+            [box for box, _ in boxes[name]],
+            [label for _, label in boxes[name]],
+        )
+        for name, (_, texts) in usable.items()
+    }
     return kept, paths, {reason: ids for reason, ids in skipped.items() if ids}
 
 
