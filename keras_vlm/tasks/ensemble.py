@@ -47,7 +47,9 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
         self.tokenizer = first.tokenizer
         self.captioners = captioners
         self.text_decoder = EnsembleDecoder([one.text_decoder for one in captioners])
-        self._writer = TextWriter(self.encoder, self.text_decoder, self.tokenizer)
+        self._writer = TextWriter(
+            lambda images: self.encoder(images, training=False), self.text_decoder, self.tokenizer
+        )
         self.built = True
 
     @property
@@ -130,9 +132,10 @@ def _check_alike(captioners):
         ValueError: they cannot.
     """
     for captioner in captioners:
-        if not isinstance(captioner, Captioner):
+        if not isinstance(captioner, Captioner) or captioner.temporal is not None:
             raise TypeError(
-                f"CaptionerEnsemble: captioners must be Captioner objects, got {captioner!r}. "
+                "CaptionerEnsemble: captioners must be Captioner objects of pictures, got "
+                f"{captioner!r}. "
                 "Open files and published models with keras_vlm.load."
             )
     if len(captioners) < 2:

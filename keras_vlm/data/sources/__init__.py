@@ -13,16 +13,19 @@ from keras_vlm.data.sources.base import BytesExamples as BytesExamples
 from keras_vlm.data.sources.base import Examples as Examples
 from keras_vlm.data.sources.base import FileExamples as FileExamples
 from keras_vlm.data.sources.base import Splits as Splits
+from keras_vlm.data.sources.clips import ClipExamples as ClipExamples
 from keras_vlm.data.sources.coco import open_coco
 from keras_vlm.data.sources.easy_vqa import open_easy_vqa
 from keras_vlm.data.sources.flickr8k import open_flickr8k
 from keras_vlm.data.sources.folder import open_folder
+from keras_vlm.data.sources.moving_scenes import open_moving_scenes
 from keras_vlm.data.sources.scenes import open_scenes
 from keras_vlm.data.sources.tfds import open_tfds
 from keras_vlm.data.sources.vqa_v2 import open_vqa_v2
 
 SOURCES = {
     "scenes": open_scenes,
+    "moving_scenes": open_moving_scenes,
     "flickr8k": open_flickr8k,
     "coco": open_coco,
     "folder": open_folder,
@@ -38,7 +41,7 @@ def load_data(name, *, language="en", keys=None):
     """Opens a data set by name.
 
     Args:
-        name: ``scenes``, ``flickr8k:DIR``, ``coco:ANNOTATIONS.json:IMAGES_DIR``, ``folder:DIR``,
+        name: ``scenes``, ``moving_scenes``, ``flickr8k:DIR``, ``coco:ANNOTATIONS.json:IMAGES_DIR``, ``folder:DIR``,
             ``tfds:coco_captions``, ``vqa_v2:QUESTIONS.json:ANNOTATIONS.json:IMAGES_DIR`` or
             ``easy_vqa``.
         language: language code of the captions and questions, such as ``"en"`` or ``"zh"``.
