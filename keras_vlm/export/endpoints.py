@@ -1,19 +1,23 @@
 """What a SavedModel answers: one function a signature, TensorFlow ops only.
 
-Refuses to know files. Dimension letters: B batch, H height, W width, n texts a picture, T text
-positions, E width of a retriever's space, Q questions a picture, k candidates.
+A function takes pictures, encoded or, of clips, as pixels too, and is told how they become a
+model's input. Refuses to know files. Dimension letters: B batch, F frames, H height, W width, n
+texts a picture, T text positions, E width of a retriever's space, Q questions a picture, k
+candidates.
 """
 
 import tensorflow as tf
 
 from keras_vlm.decoding import BeamSearch
 from keras_vlm.tasks.generation import generate
-from keras_vlm.vision.image import decode_batch
+from keras_vlm.vision.image import decode_batch, resize_image
 
-IMAGE_BYTES = (tf.TensorSpec([None], tf.string, name="image_bytes"),)
-QUESTION = (*IMAGE_BYTES, tf.TensorSpec([None], tf.string, name="question"))
-QUESTIONS = (*IMAGE_BYTES, tf.TensorSpec([None, None], tf.string, name="questions"))
-TEXT = (tf.TensorSpec([None], tf.string, name="text"),)
+IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
+QUESTION = tf.TensorSpec([None], tf.string, name="question")
+QUESTIONS = tf.TensorSpec([None, None], tf.string, name="questions")
+TEXT = tf.TensorSpec([None], tf.string, name="text")
+# Of clips: encoded frames, and frames as they are.
+FRAME_BYTES = tf.TensorSpec([None, None], tf.string, name="frame_bytes")
 
 
 def captioner_endpoints(model, beam_size, xla):
@@ -28,15 +32,21 @@ def captioner_endpoints(model, beam_size, xla):
         A dict.
     """
     beam, greedy = BeamSearch(beam_size, num_return=beam_size), BeamSearch(1)
+    of_clips = model.temporal is not None
+    read, encoded = (_decode_clips, FRAME_BYTES) if of_clips else (_decode, IMAGE_BYTES)
     functions = {
-        "serving_default": _best(_caption_function(model, beam)),
-        "beam": _best(_caption_function(model, beam)),
-        "greedy": _best(_caption_function(model, greedy)),
-        "n_best": _caption_function(model, beam),
+        "serving_default": _best(_caption_function(model, beam, read)),
+        "beam": _best(_caption_function(model, beam, read)),
+        "greedy": _best(_caption_function(model, greedy, read)),
+        "n_best": _caption_function(model, beam, read),
     }
     if xla:
-        functions["beam_xla"] = _best(_caption_function(model, beam, jit_compile=True))
-    return {name: (function, IMAGE_BYTES) for name, function in functions.items()}
+        functions["beam_xla"] = _best(_caption_function(model, beam, read, jit_compile=True))
+    endpoints = {name: (function, (encoded,)) for name, function in functions.items()}
+    if of_clips:
+        function = _best(_caption_function(model, beam, _resize_clips))
+        endpoints["frames"] = (function, (_frames_spec(model),))
+    return endpoints
 
 
 def retriever_endpoints(model):
@@ -58,9 +68,9 @@ def retriever_endpoints(model):
         return {"embedding": model.embed_text_batch(text)}
 
     return {
-        "serving_default": (embed_image, IMAGE_BYTES),
-        "embed_image": (embed_image, IMAGE_BYTES),
-        "embed_text": (embed_text, TEXT),
+        "serving_default": (embed_image, (IMAGE_BYTES,)),
+        "embed_image": (embed_image, (IMAGE_BYTES,)),
+        "embed_text": (embed_text, (TEXT,)),
     }
 
 
@@ -75,8 +85,25 @@ def vqa_endpoints(model, top_k):
         A dict.
     """
 
-    def ask_many(image_bytes, questions):
-        images, valid, count = _decode(model, image_bytes)
+    of_clips = model.temporal is not None
+    read, encoded = (_decode_clips, FRAME_BYTES) if of_clips else (_decode, IMAGE_BYTES)
+    ask_many, candidates, answer = _answer_functions(model, top_k, read)
+    endpoints = {
+        "serving_default": (answer, (encoded, QUESTION)),
+        "top_k": (candidates, (encoded, QUESTION)),
+        "ask_many": (ask_many, (encoded, QUESTIONS)),
+    }
+    if of_clips:
+        answer = _answer_functions(model, top_k, _resize_clips)[2]
+        endpoints["frames"] = (answer, (_frames_spec(model), QUESTION))
+    return endpoints
+
+
+def _answer_functions(model, top_k, read):
+    """Returns the functions of many questions a picture, of one, and of one with one answer."""
+
+    def ask_many(pictures, questions):
+        images, valid, count = read(model, pictures)
         missing = tf.shape(images)[0] - count
         questions = tf.pad(questions, [[0, missing], [0, 0]], constant_values="")
         features = model.encoder(images, training=False)
@@ -91,37 +118,69 @@ def vqa_endpoints(model, top_k):
             "readable": valid,
         }
 
-    def candidates(image_bytes, question):
-        found = ask_many(image_bytes, question[:, None])
+    def candidates(pictures, question):
+        found = ask_many(pictures, question[:, None])
         readable = found.pop("readable")
         return {**{name: value[:, 0] for name, value in found.items()}, "readable": readable}
 
-    def answer(image_bytes, question):
-        found = candidates(image_bytes, question)
+    def answer(pictures, question):
+        found = candidates(pictures, question)
         return {
             "answer": found["answers"][:, 0],
             "score": found["scores"][:, 0],
             "known": found["known"],
         }
 
-    return {
-        "serving_default": (answer, QUESTION),
-        "top_k": (candidates, QUESTION),
-        "ask_many": (ask_many, QUESTIONS),
-    }
+    return ask_many, candidates, answer
 
 
 def _decode(model, image_bytes):
     """Returns pictures [B,H,W,3], at least one, which can be read [B], and their number B."""
     images, valid = decode_batch(image_bytes, model.image_size, model.resize)
+    return _pad_empty(images, valid)
+
+
+def _decode_clips(model, frame_bytes):
+    """The same for clips: encoded frames [B,f], of which F are chosen evenly, as [B,F,H,W,3]."""
+    given = tf.shape(frame_bytes)[1]
+    # Integers all the way: whether a frame is the middle one must not depend on rounding.
+    places = (2 * tf.range(model.num_frames) + 1) * given // (2 * model.num_frames)
+    chosen = tf.gather(frame_bytes, places, axis=1)
+    frames, valid = decode_batch(tf.reshape(chosen, [-1]), model.image_size, model.resize)
+    frames = tf.reshape(frames, (-1, model.num_frames, *model.image_size, 3))
+    valid = tf.reduce_all(tf.reshape(valid, (-1, model.num_frames)), axis=1)
+    return _pad_empty(frames, valid)
+
+
+def _resize_clips(model, frames):
+    """The same for frames [B,F,h,w,3] as they are, values 0..255."""
+    shape = tf.shape(frames)
+    flat = tf.reshape(frames, tf.concat([[-1], shape[2:]], axis=0))
+    resized = tf.map_fn(
+        lambda frame: resize_image(frame, model.image_size, model.resize),
+        flat,
+        fn_output_signature=tf.TensorSpec((*model.image_size, 3), tf.float32),
+    )
+    resized = tf.reshape(resized, (-1, model.num_frames, *model.image_size, 3))
+    return _pad_empty(resized, tf.fill(shape[:1], True))
+
+
+def _frames_spec(model):
+    """Returns the signature of frames as they are: as many as the model looks at, of any size."""
+    return tf.TensorSpec([None, model.num_frames, None, None, 3], tf.float32, name="frames")
+
+
+def _pad_empty(images, valid):
+    """Returns images, at least one; what is valid; and the number of images."""
     # oneDNN's convolutions fail on an empty batch: it gets a row, which is cut off again.
     count = tf.shape(images)[0]
-    images = tf.pad(images, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+    missing = tf.cast(count == 0, tf.int32)
+    images = tf.pad(images, [[0, missing], *[[0, 0]] * (images.shape.rank - 1)])
     return images, valid, count
 
 
-def _caption_function(model, strategy, *, jit_compile=False):
-    """Returns a function image_bytes [B] -> dict of captions [B,n] and scores [B,n]."""
+def _caption_function(model, strategy, read, *, jit_compile=False):
+    """Returns a function of pictures [B,...] -> dict of captions [B,n] and scores [B,n]."""
 
     def search(features):
         return generate(model.text_decoder, model.tokenizer, features, strategy)
@@ -129,9 +188,9 @@ def _caption_function(model, strategy, *, jit_compile=False):
     if jit_compile:
         search = tf.function(search, jit_compile=True)
 
-    def caption(image_bytes):
-        images, valid, count = _decode(model, image_bytes)
-        found = search(model.encoder(images, training=False))
+    def caption(pictures):
+        images, valid, count = read(model, pictures)
+        found = search(model.remember(model.encoder(images, training=False)))
         texts = model.tokenizer.detokenize(found.token_ids)
         return {
             "captions": tf.where(valid[:, None], texts[:count], ""),
@@ -142,10 +201,10 @@ def _caption_function(model, strategy, *, jit_compile=False):
 
 
 def _best(function):
-    """Returns a function image_bytes [B] -> dict of caption [B] and score [B]."""
+    """Returns a function of pictures [B,...] -> dict of caption [B] and score [B]."""
 
-    def best(image_bytes):
-        found = function(image_bytes)
+    def best(pictures):
+        found = function(pictures)
         return {"caption": found["captions"][:, 0], "score": found["scores"][:, 0]}
 
     return best

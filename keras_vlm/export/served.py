@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vlm.data.clip_inputs import count_clips, is_single_clip, read_encoded_clips
 from keras_vlm.data.image_inputs import read_encoded
 from keras_vlm.decoding import BeamSearch
 from keras_vlm.export.saved_model import ABOUT
@@ -24,7 +25,8 @@ def open_saved_model(path):
         path: its folder, or the folder of its versions, of which the last is taken.
 
     Returns:
-        A ``ServedCaptioner``, a ``ServedRetriever`` or a ``ServedVQAModel``.
+        A ``ServedCaptioner``, a ``ServedRetriever``, a ``ServedVQAModel``, or one of these for
+        clips.
 
     Raises:
         FileNotFoundError: the folder holds no SavedModel.
@@ -32,7 +34,12 @@ def open_saved_model(path):
     """
     note = find_version(path) / "assets.extra" / ABOUT
     task = json.loads(note.read_text(encoding="utf-8"))["task"] if note.exists() else None
-    kinds = {"retrieval": ServedRetriever, "vqa": ServedVQAModel}
+    kinds = {
+        "retrieval": ServedRetriever,
+        "vqa": ServedVQAModel,
+        "video-caption": ServedVideoCaptioner,
+        "video-qa": ServedVideoQAModel,
+    }
     return kinds.get(task, ServedCaptioner)(path)
 
 
@@ -71,6 +78,8 @@ class ServedCaptioner:
         ValueError: the SavedModel is not one of ours.
     """
 
+    argument = "image_bytes"
+
     def __init__(self, path):
         self._loaded, self.about = _load(path, {"beam", "greedy", "n_best"})
 
@@ -105,8 +114,8 @@ class ServedCaptioner:
         call = self._loaded.signatures["greedy" if wanted == 1 else "n_best"]
         results = []
         progress = keras.utils.Progbar(None, unit_name="picture") if verbose else None
-        for encoded in read_encoded(images, batch_size=batch_size):
-            found = call(image_bytes=encoded)
+        for encoded in self._read_encoded(images, batch_size):
+            found = call(**{self.argument: encoded})
             texts = found["caption" if wanted == 1 else "captions"].numpy().reshape(
                 len(encoded), -1
             )
@@ -118,6 +127,9 @@ class ServedCaptioner:
             if progress:
                 progress.update(len(results))
         return results if with_scores else [found[0][0] for found in results]
+
+    def _read_encoded(self, images, batch_size):
+        return read_encoded(images, batch_size=batch_size)
 
 
 class ServedRetriever:
@@ -187,11 +199,16 @@ class ServedVQAModel(AnswerMixin):
         ValueError: the SavedModel is not one of ours.
     """
 
+    argument = "image_bytes"
+
     def __init__(self, path):
         self._loaded, self.about = _load(path, {"top_k", "ask_many"})
 
     def _read_pictures(self, images, batch_size):
-        return ((encoded,) for encoded in read_encoded(images, batch_size=batch_size))
+        return ((encoded,) for encoded in self._read_encoded(images, batch_size))
+
+    def _read_encoded(self, images, batch_size):
+        return read_encoded(images, batch_size=batch_size)
 
     def _answer_batch(self, batch, questions, top_k):
         if top_k > self.about["top_k"]:
@@ -200,10 +217,38 @@ class ServedVQAModel(AnswerMixin):
                 f"{self.about['top_k']}, got {top_k}. Export it again with another top_k."
             )
         call = self._loaded.signatures["ask_many"]
-        found = call(image_bytes=batch[0], questions=questions)
+        found = call(**{self.argument: batch[0]}, questions=questions)
         names = ("answers", "scores", "known", "unknown_words", "readable")
         texts, scores, *others = (found[name].numpy() for name in names)
         return texts[..., :top_k], scores[..., :top_k], *others
+
+
+class ServedClips:
+    """Mixin of served models of clips: they are sent encoded frames."""
+
+    argument = "frame_bytes"
+
+    @property
+    def num_frames(self):
+        """F, frames of a clip that the model looks at."""
+        return self.about["num_frames"]
+
+    def _read_encoded(self, videos, batch_size):
+        return read_encoded_clips(videos, self.num_frames, batch_size=batch_size)
+
+    def _is_single(self, videos):
+        return is_single_clip(videos)
+
+    def _count(self, videos):
+        return count_clips(videos)
+
+
+class ServedVideoCaptioner(ServedClips, ServedCaptioner):
+    """A ``ServedCaptioner`` of clips: it takes videos as ``VideoCaptioner.caption`` does."""
+
+
+class ServedVideoQAModel(ServedClips, ServedVQAModel):
+    """A ``ServedVQAModel`` of clips: it takes videos as ``VideoQAModel.answer`` does."""
 
 
 def _load(path, wanted):

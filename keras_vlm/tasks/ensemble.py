@@ -38,6 +38,8 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
         .caption("photo.jpg")``
     """
 
+    temporal = None
+
     def __init__(self, captioners, *, name="ensemble"):
         super().__init__(name=name)
         captioners = list(captioners)
@@ -61,6 +63,10 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
     def resize(self):
         """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
         return self.captioners[0].resize
+
+    def remember(self, features, training=False):
+        """Returns what the decoders look at: the features as they are."""
+        return features
 
     def save(self, *args, **kwargs):
         """Refuses.

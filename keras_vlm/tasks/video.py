@@ -102,7 +102,7 @@ def build_video_captioner(
         encoder, decoder, tokenizer, temporal=temporal, name="video_captioner"
     )
     if start is not None:
-        _carry_over(where, start.text_decoder, decoder)
+        carry_over(where, start.text_decoder, decoder)
     captioner.compile(
         optimizer=resolve_optimizer(optimizer, decoder.compute_dtype),
         loss=MaskedCrossEntropy(label_smoothing),
@@ -179,7 +179,7 @@ def build_video_qa(
     if start is not None:
         last = "chooser" if isinstance(answers, AnswerVocabulary) else "writer"
         for part in ("reader", last):
-            _carry_over(where, getattr(start, part), getattr(model, part))
+            carry_over(where, getattr(start, part), getattr(model, part))
     model.compile(
         optimizer=resolve_optimizer(optimizer, text.compute_dtype),
         loss=choose_loss(answers),
@@ -223,8 +223,13 @@ def _makers(table, policy):
     return {name: (lambda kind=kind: kind(dtype=policy)) for name, kind in table.items()}
 
 
-def _carry_over(where, source, target):
+def carry_over(where, source, target):
     """Copies the weights of a picture model's layer into the same layer of a model of clips.
+
+    Args:
+        where: name of the caller, for the message.
+        source: a built layer.
+        target: a built layer of the same class and options.
 
     Raises:
         ValueError: the memory of a clip has another width than a picture.

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import DataError
 from keras_vlm.data.sources.base import FileExamples, PictureExamples
-from keras_vlm.vision.video import encode_frame, read_clip
+from keras_vlm.data.sources.reading import check_folder
+from keras_vlm.vision.video import VIDEO_SUFFIXES, encode_frame, read_clip
 
 
 class ClipExamples(PictureExamples):
@@ -105,3 +106,24 @@ class AllFrames:
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return frames.unbatch()
+
+
+def clip_finder(folder, purpose):
+    """Returns a function from a clip's name without suffix to its path in a folder.
+
+    Args:
+        folder: the folder of video files.
+        purpose: what it is for, such as ``"msvd: the clips"``.
+
+    Returns:
+        A function; of a clip that is not there it returns a path where nothing is.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        DataError: it is empty.
+    """
+    folder = check_folder(folder, purpose)
+    by_name = {
+        path.stem: path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES
+    }
+    return lambda name: str(by_name.get(name, folder / name))
