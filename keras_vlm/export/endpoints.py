@@ -84,7 +84,6 @@ def vqa_endpoints(model, top_k):
     Returns:
         A dict.
     """
-
     of_clips = model.temporal is not None
     read, encoded = (_decode_clips, FRAME_BYTES) if of_clips else (_decode, IMAGE_BYTES)
     ask_many, candidates, answer = _answer_functions(model, top_k, read)

@@ -4,7 +4,6 @@ Refuses to know files, scores and servers. Dimension letters: B batch, F frames,
 N tokens of a frame, C their width, M tokens of a clip's memory, D width.
 """
 
-import keras
 
 from keras_vlm.core.checks import check_choice, check_number, resolve
 from keras_vlm.fusion import FUSIONS, QUESTION_FUSIONS, QuestionFusion
