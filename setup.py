@@ -44,6 +44,8 @@ setup(
         "metrics": ["pycocoevalcap"],
         "search": ["usearch>=2.26"],
         "vqa": ["easy-vqa"],
+        # Its wheels hold FFmpeg and its codecs.
+        "video": ["av>=15"],
         "qdrant": ["qdrant-client>=1.16"],
         "test": [
             "pytest",
@@ -54,6 +56,7 @@ setup(
             "usearch>=2.26",
             "qdrant-client>=1.16",
             "easy-vqa",
+            "av>=15",
         ],
         "oracles": [
             "torch",

@@ -1,4 +1,4 @@
-"""Rendered clips: two shapes to which something happens, one after the other, with every fact known.
+"""Rendered clips: two shapes to which something happens, one after the other; every fact is known.
 
 A shape moves, appears, disappears or changes colour, then another one does; or the first hits the
 second, which moves on. A third may stand by. Clips come in pairs: the second of a pair is the first

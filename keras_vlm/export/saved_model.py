@@ -57,8 +57,8 @@ def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrit
     the answer ``""`` and the score 0, as an empty question has; the rest of its batch is answered.
 
     Args:
-        model: a ``Captioner``, a ``CaptionerEnsemble``, a ``Retriever``, a ``VQAModel``, or one of the
-            first and the last for clips.
+        model: a ``Captioner``, a ``CaptionerEnsemble``, a ``Retriever``, a ``VQAModel``, or a
+            captioner or a VQA model of clips.
         path: the folder to write; TensorFlow Serving expects ``NAME/VERSION``, VERSION a number.
         beam_size: width of a captioner's beam search.
         top_k: candidates of a ``VQAModel``'s signatures; a vocabulary of fewer gives all.

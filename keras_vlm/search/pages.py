@@ -21,7 +21,8 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa; }}
-h1 {{ font-size: 1.3rem; }} p {{ max-width: 48rem; }} h2 {{ font-size: 1rem; margin: 2rem 0 .5rem; }}
+h1 {{ font-size: 1.3rem; }} p {{ max-width: 48rem; }}
+h2 {{ font-size: 1rem; margin: 2rem 0 .5rem; }}
 .sheet {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
 figure {{ margin: 0; width: {pixels}px; }}
 img, .none {{ width: {pixels}px; height: {pixels}px; object-fit: contain; background: #e8e8e8;

@@ -1,4 +1,4 @@
-"""Video: ``build_video_captioner`` and ``build_video_qa``, from a name, a backbone or a picture model.
+"""Video: ``build_video_captioner`` and ``build_video_qa``, anew or from a model of pictures.
 
 Refuses to know files, scores and servers. Dimension letters: B batch, F frames, H height, W width,
 N tokens of a frame, C their width, M tokens of a clip's memory, D width.

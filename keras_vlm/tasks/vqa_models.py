@@ -209,7 +209,9 @@ class ChoosingVQAModel(VQAModel):
         name: name of the model.
     """
 
-    def __init__(self, encoder, reader, tokenizer, answers, *, chooser=None, temporal=None, name="vqa"):
+    def __init__(
+        self, encoder, reader, tokenizer, answers, *, chooser=None, temporal=None, name="vqa"
+    ):
         reader.text_encoder.vocabulary_size = tokenizer.vocabulary_size
         chooser = chooser or AnswerChooser(len(answers), dtype=reader.dtype_policy)
         images, token_ids, features, memory = _inputs(self, encoder, tokenizer, temporal)

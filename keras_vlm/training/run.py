@@ -250,7 +250,6 @@ def make_backbone(run, dtype):
     found = load(copy if copy.exists() else run.backbone).picture_encoder
     _check_backbone(run, "backbone", found)
     defaults = {field.name: field.default for field in dataclasses.fields(run)}
-    # Its own size and way to resize, unless others are asked for.
     changes = {
         name: getattr(run, name)
         for name in ("image_size", "resize")

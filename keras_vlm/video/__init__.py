@@ -1,1 +1,1 @@
-"""Floor 6: what is done with whole videos: summaries, storyboards, and moments found by a sentence."""
+"""Floor 6: what is done with whole videos: summaries, storyboards, moments found by a sentence."""

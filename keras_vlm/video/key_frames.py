@@ -1,8 +1,8 @@
 """Which frames stand for the others: greedy facility location.
 
 A choice is worth what it covers: each item counts the cosine of the nearest that was chosen. So a
-choice is good that represents many and repeats none. Greedy steps reach at least 1 - 1/e of the best
-worth, for the worth is monotone and submodular. Refuses to know what the vectors are of.
+choice is good that represents many and repeats none. Greedy steps reach at least 1 - 1/e of the
+best worth, for the worth is monotone and submodular. Refuses to know what the vectors are of.
 
 Dimension letters: n items, E width of their vectors.
 """

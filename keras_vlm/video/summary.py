@@ -220,7 +220,11 @@ class _Teller:
 
 
 def _find_shots(video, rate, method, teller):
-    """Reads a video through; returns the teller, which knows all shots, and the end in seconds."""
+    """Reads a video through; returns the teller, which knows all shots, and the end in seconds.
+
+    Raises:
+        DataError: no frame can be decoded.
+    """
     detector = ShotDetector(rate, method=method)
     start, kind, held, stride, seen, end = 0.0, "start", [], 1, 0, 0.0
 

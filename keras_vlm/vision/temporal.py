@@ -15,6 +15,8 @@ from keras_vlm.core.checks import check_number, resolve_heads
 
 # Slowest wave of the time encoding, in clips; the fastest takes two frames.
 SLOWEST_WAVE = 4.0
+# Units a place, where the places of a frame are mixed.
+NARROW = 32
 
 
 class Temporal(keras.layers.Layer):
@@ -111,7 +113,7 @@ class LSTMTemporal(OrderedTemporal):
     """Each frame becomes one vector, and an LSTM reads them forwards and backwards: M is F.
 
     Args:
-        num_tokens: S, ways in which a frame is looked at before these become one vector.
+        num_tokens: S, tokens of a frame before these become one vector.
         **kwargs: as for ``OrderedTemporal``.
 
     Raises:
@@ -129,10 +131,10 @@ class LSTMTemporal(OrderedTemporal):
         )
 
     def build_layers(self, frames, tokens, width):
-        """Builds the pooling and the two directions."""
+        """Builds the mixing and the two directions."""
         policy = self.dtype_policy
-        self.pooling = TokenPooling(self.num_tokens, name="pooling", dtype=policy)
-        self.pooling.build((None, frames, tokens, width))
+        self.mixing = TokenMixing(self.num_tokens, name="mixing", dtype=policy)
+        self.mixing.build((None, frames, tokens, width))
         self.frame_dense = keras.layers.Dense(
             width, activation="relu", name="frame", dtype=policy
         )
@@ -153,7 +155,7 @@ class LSTMTemporal(OrderedTemporal):
 
     def mix(self, tokens, training):
         """Returns the sum of the directions, one token a frame."""
-        kept = self.pooling(tokens)
+        kept = self.mixing(tokens)
         frames = self.frame_dense(ops.reshape(kept, (-1, kept.shape[1], np.prod(kept.shape[2:]))))
         forwards, backwards = (reader(frames, training=training) for reader in self.readers)
         return forwards + ops.flip(backwards, axis=1)
@@ -170,7 +172,7 @@ class LSTMTemporal(OrderedTemporal):
 
 @keras.saving.register_keras_serializable("keras_vlm")
 class TransformerTemporal(OrderedTemporal):
-    """S tokens of each frame, which the layer learns to pick, meet in Transformer layers: M is F*S.
+    """S tokens of each frame meet in Transformer layers: M is F*S.
 
     Args:
         num_tokens: S.
@@ -183,8 +185,9 @@ class TransformerTemporal(OrderedTemporal):
 
     Source:
         Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, for the layers; Ryoo et al. 2021,
-        https://arxiv.org/abs/2106.11297, for a few tokens a frame, which there are picked by
-        convolutions.
+        https://arxiv.org/abs/2106.11297, for a few tokens a frame, which there are weighted means
+        of the picture's; here, by Tolstikhin et al. 2021, https://arxiv.org/abs/2105.01601, mixed
+        over all places, since means blur where things are.
     """
 
     def __init__(self, *, num_tokens=8, num_layers=2, num_heads=None, **kwargs):
@@ -195,11 +198,11 @@ class TransformerTemporal(OrderedTemporal):
         self.num_heads = num_heads
 
     def build_layers(self, frames, tokens, width):
-        """Builds the pooling and the layers."""
+        """Builds the mixing and the layers."""
         policy = self.dtype_policy
         heads = resolve_heads("TransformerTemporal", self.num_heads, width)
-        self.pooling = TokenPooling(self.num_tokens, name="pooling", dtype=policy)
-        self.pooling.build((None, frames, tokens, width))
+        self.mixing = TokenMixing(self.num_tokens, name="mixing", dtype=policy)
+        self.mixing.build((None, frames, tokens, width))
         shape = (None, frames * self.num_tokens, width)
         self.layers = []
         for i in range(self.num_layers):
@@ -224,7 +227,7 @@ class TransformerTemporal(OrderedTemporal):
 
     def mix(self, tokens, training):
         """Returns the last layer's tokens."""
-        kept = self.pooling(tokens)
+        kept = self.mixing(tokens)
         _, frames, count, width = kept.shape
         memory = ops.reshape(kept, (-1, frames * count, width))
         for parts in self.layers:
@@ -295,6 +298,45 @@ class AttentionTemporal(OrderedTemporal):
         """Returns [B,N*S,D]."""
         batch, _, tokens, channels = frame_features_shape
         return (batch, tokens * self.num_tokens, self.hidden_dim or channels)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {**super().get_config(), "num_tokens": self.num_tokens}
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class TokenMixing(keras.layers.Layer):
+    """tokens [B,F,N,D] -> [B,F,S,D]: each of the S sees every place, and knows which.
+
+    Args:
+        num_tokens: S.
+        **kwargs: ``name``, ``dtype`` of the layer.
+    """
+
+    def __init__(self, num_tokens, **kwargs):
+        super().__init__(**kwargs)
+        self.num_tokens = num_tokens
+
+    def build(self, tokens_shape):
+        """Builds a narrow layer for each place, and a wide one over all places."""
+        _, frames, tokens, width = tokens_shape
+        policy = self.dtype_policy
+        self.narrow_dense = keras.layers.Dense(
+            NARROW, activation="relu", name="narrow", dtype=policy
+        )
+        self.narrow_dense.build(tokens_shape)
+        self.wide_dense = keras.layers.Dense(self.num_tokens * width, name="wide", dtype=policy)
+        self.wide_dense.build((None, frames, tokens * NARROW))
+
+    def call(self, tokens):
+        """Returns tokens [B,F,S,D]."""
+        _, frames, count, width = tokens.shape
+        places = ops.reshape(self.narrow_dense(tokens), (-1, frames, count * NARROW))
+        return ops.reshape(self.wide_dense(places), (-1, frames, self.num_tokens, width))
+
+    def compute_output_shape(self, tokens_shape):
+        """Returns [B,F,S,D]."""
+        return (*tokens_shape[:2], self.num_tokens, tokens_shape[-1])
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""

@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MOST_FILE_LINES, MOST_FUNCTION_LINES, MOST_ARGUMENTS = 400, 60, 8
 OPTIONAL = (
     "tensorflow_datasets", "tensorflow_hub", "matplotlib", "PIL", "torch", "pycocoevalcap",
-    "usearch", "qdrant_client", "easy_vqa",
+    "usearch", "qdrant_client", "easy_vqa", "av",
 )  # fmt: skip
 
 

@@ -130,8 +130,8 @@ def _open_questions(folder, language, keys, kind):
     path = folder / keys["file"] if keys["file"] else _text_file(folder, QUESTION_FILES)
     if path is None or not path.is_file():
         raise DataError(
-            f"{kind.name}: {folder} must have a file of questions, {path or QUESTION_FILES[0]} is not "
-            "there. Pass keys='file=NAME' if it has another name."
+            f"{kind.name}: {folder} must have a file of questions, {path or QUESTION_FILES[0]} is "
+            "not there. Pass keys='file=NAME' if it has another name."
         )
     by_split, languages = {}, set()
     for _, image, question, split, spoken in read_questions(path, keys):

@@ -1,6 +1,7 @@
 """The files of captions that ``folder:DIR`` and ``video:DIR`` take, each as one stream of records.
 
-Of a video a record may say ``video`` for ``image``. Refuses to know pictures: none is looked for here. The forms are described in ``folder.py``.
+Of a video a record may say ``video`` for ``image``. Refuses to know pictures: none is looked for
+here. The forms are described in ``folder.py``.
 """
 
 import re

@@ -1,9 +1,10 @@
 """The files of questions that ``folder:DIR`` and ``video:DIR`` take, each as one stream of records.
 
 ``questions.csv``, ``.tsv``, ``.jsonl`` or ``.json``. A record has ``image`` (or ``video``),
-``question`` and ``answer`` (or ``answers``: a list, one an annotator), and may have ``id``, ``question_type``,
-``answer_type``, ``split`` and ``language``. In JSON a record may instead hold a list of
-``questions``, each with the rest, and the records may stand within an object, under ``records``.
+``question`` and ``answer`` (or ``answers``: a list, one an annotator), and may have ``id``,
+``question_type``, ``answer_type``, ``split`` and ``language``. In JSON a record may instead hold a
+list of ``questions``, each with the rest, and the records may stand within an object, under
+``records``.
 
 Data with other names are read with a key mapping, ours to theirs: ``"image=img_name,answer=a"``.
 A dot goes into an object: ``answer=reply.text``. Two more names: ``file``, that of the file of
