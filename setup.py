@@ -45,7 +45,7 @@ setup(
         "search": ["usearch>=2.26"],
         "vqa": ["easy-vqa"],
         # Its wheels hold FFmpeg and its codecs.
-        "video": ["av>=15"],
+        "video": ["av>=18"],
         "qdrant": ["qdrant-client>=1.16"],
         "test": [
             "pytest",
@@ -56,7 +56,7 @@ setup(
             "usearch>=2.26",
             "qdrant-client>=1.16",
             "easy-vqa",
-            "av>=15",
+            "av>=18",
         ],
         "oracles": [
             "torch",

@@ -30,7 +30,7 @@ WINDOWS_SECONDS = (0.8, 1.6, 3.2)
 LEAST_WINDOW = 4
 # A dissolve's frames are so near the line between its ends, as a share of its length, and run
 # along it in so even steps.
-LARGEST_RESIDUAL, LARGEST_STEP, LONGEST_WAY = 0.30, 0.5, 1.4
+LARGEST_RESIDUAL, LARGEST_STEP, LONGEST_WAY, LARGEST_EDGE = 0.30, 0.5, 1.4, 0.6
 LEAST_SHOT_SECONDS = 0.4
 
 
@@ -177,8 +177,11 @@ class ShotDetector:
         residual = float(np.sqrt((off**2).sum(axis=1).max() / length))
         steps = np.diff(shares)
         crosses = shares[half - 1] < 0.5 <= shares[half]
+        # The window holds all of it: at both ends it has not begun, or is over.
+        whole = max(steps[0], steps[-1]) <= LARGEST_EDGE * steps.max()
         return bool(
             crosses
+            and whole
             and residual <= LARGEST_RESIDUAL
             and steps.max() <= LARGEST_STEP
             and np.abs(steps).sum() <= LONGEST_WAY
