@@ -331,8 +331,6 @@ def write_digest(chapters, shots, seconds, language="en"):
     text = f"{format_time(seconds)} long, {count}."
     for place, (caption, time) in enumerate(told):
         begin = "Then " if place else ""
-        if place and place == len(told) - 1:
-            begin = "At the end "
         sentence = f"{begin}{caption}"
         text += f" {sentence[:1].upper()}{sentence[1:]} ({time})."
     return text
