@@ -58,6 +58,7 @@ class Video:
         duration_seconds: how long it lasts: as it says itself or, if it does not, as its packets
             do.
         frame_rate: frames a second, on average; 0 where that is unknown.
+        end_seconds: where reading met the end, or None so far: a video may be cut short.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -73,6 +74,7 @@ class Video:
         if not self.path.stat().st_size:
             raise DataError(f"{path}: the file is empty. Was it written or downloaded in full?")
         self._container = None
+        self.end_seconds = None
         self._open()
         self.frame_rate = float(self._stream.average_rate or 0)
         self.duration_seconds = self._find_duration()
@@ -124,6 +126,7 @@ class Video:
                 else:
                     shown, following = following, next(decoded, None)
             if following is None and time >= shown[0] + self._length(shown[1]):
+                self.end_seconds = shown[0] + self._length(shown[1])
                 break
             yield Frame(float(time), self._to_pixels(shown[1], longest_side))
         self._report(None if following else shown[0])
@@ -283,7 +286,7 @@ def read_clip(path, num_frames, start=0.0, end=None):
         end: seconds from the beginning, or None for the end.
 
     Returns:
-        List of F uint8 [H,W,3]; where the video was cut short, the last frame stands for the rest.
+        List of F uint8 [H,W,3]; of a video that was cut short, spread over what there is.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -293,8 +296,12 @@ def read_clip(path, num_frames, start=0.0, end=None):
     with Video(path) as video:
         times = video.uniform_times(num_frames, start, end)
         found = [frame.pixels for frame in video.frames(times)]
+        if len(found) < num_frames and video.end_seconds > start:
+            times = video.uniform_times(num_frames, start, video.end_seconds)
+            found = [frame.pixels for frame in video.frames(times)]
     if not found:
         raise DataError(f"{path}: there is no frame after {start} seconds.")
+    # Of a single frame, the middle of its time may be where it ends.
     return found + found[-1:] * (num_frames - len(found))
 
 
