@@ -80,7 +80,7 @@ def ask_clips(scenes, language="en", *, name="moving"):
         >>> from keras_vlm.data.moving_scenes import draw_moving_scenes
         >>> question = ask_clips(draw_moving_scenes(1))[0][0]
         >>> question.text, question.answer
-        ('what colour does the cross become ?', 'red')
+        ('which way does the cross move ?', 'right')
     """
     check_choice("ask_clips", "language", language, QUESTIONS)
     return [

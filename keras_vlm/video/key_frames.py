@@ -34,7 +34,7 @@ def choose_representatives(vectors, most, *, weights=None, least_gain=0.0):
 
     Example:
         >>> choose_representatives(np.array([[1, 0], [0.8, 0.6], [0, 1.0]]), 2)
-        [1, 0]
+        [1, 2]
     """
     check_number("choose_representatives", "most", most, minimum=1, integer=True)
     likeness = np.maximum(np.asarray(vectors) @ np.asarray(vectors).T, 0.0)
