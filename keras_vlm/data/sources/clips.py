@@ -5,6 +5,8 @@ is, which is what a single frame tells. Refuses to know where clips come from. D
 frames.
 """
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -43,7 +45,8 @@ class VideoFileExamples(ClipExamples, FileExamples):
 
         def read(path):
             try:
-                frames = read_clip(path.decode("utf-8"), num_frames)
+                # Bytes in a graph; outside of one an array of them.
+                frames = read_clip(os.fsdecode(np.asarray(path).item()), num_frames)
             except (OSError, DataError):
                 return np.array([b""] * num_frames, object)
             return np.array([encode_frame(pixels) for pixels in frames], object)
