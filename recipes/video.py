@@ -1,4 +1,4 @@
-"""What the recipes of clips share: the card. The test split is scored once, of what is published."""
+"""What the recipes of clips share: the card. The test split scores what is published, once."""
 
 from publishing import Recipe, remake
 

@@ -172,10 +172,11 @@ class LSTMTemporal(OrderedTemporal):
 
 @keras.saving.register_keras_serializable("keras_vlm")
 class TransformerTemporal(OrderedTemporal):
-    """S tokens of each frame meet in Transformer layers: M is F*S.
+    """All tokens of all frames, or S mixed ones of each frame, meet in Transformer layers.
 
     Args:
-        num_tokens: S.
+        num_tokens: S, or None to keep each frame's N: what is at one place stays together, and the
+            layers cost more.
         num_layers: number of layers.
         num_heads: heads, or None for heads of about 64 units.
         **kwargs: as for ``OrderedTemporal``.
@@ -190,10 +191,12 @@ class TransformerTemporal(OrderedTemporal):
         over all places, since means blur where things are.
     """
 
-    def __init__(self, *, num_tokens=8, num_layers=2, num_heads=None, **kwargs):
+    def __init__(self, *, num_tokens=None, num_layers=2, num_heads=None, **kwargs):
         super().__init__(**kwargs)
         where = "TransformerTemporal"
-        self.num_tokens = check_number(where, "num_tokens", num_tokens, minimum=1, integer=True)
+        if num_tokens is not None:
+            check_number(where, "num_tokens", num_tokens, minimum=1, integer=True)
+        self.num_tokens = num_tokens
         self.num_layers = check_number(where, "num_layers", num_layers, minimum=1, integer=True)
         self.num_heads = num_heads
 
@@ -201,9 +204,10 @@ class TransformerTemporal(OrderedTemporal):
         """Builds the mixing and the layers."""
         policy = self.dtype_policy
         heads = resolve_heads("TransformerTemporal", self.num_heads, width)
-        self.mixing = TokenMixing(self.num_tokens, name="mixing", dtype=policy)
-        self.mixing.build((None, frames, tokens, width))
-        shape = (None, frames * self.num_tokens, width)
+        if self.num_tokens is not None:
+            self.mixing = TokenMixing(self.num_tokens, name="mixing", dtype=policy)
+            self.mixing.build((None, frames, tokens, width))
+        shape = (None, frames * (self.num_tokens or tokens), width)
         self.layers = []
         for i in range(self.num_layers):
             parts = {
@@ -227,7 +231,7 @@ class TransformerTemporal(OrderedTemporal):
 
     def mix(self, tokens, training):
         """Returns the last layer's tokens."""
-        kept = self.mixing(tokens)
+        kept = tokens if self.num_tokens is None else self.mixing(tokens)
         _, frames, count, width = kept.shape
         memory = ops.reshape(kept, (-1, frames * count, width))
         for parts in self.layers:
@@ -239,9 +243,9 @@ class TransformerTemporal(OrderedTemporal):
         return memory
 
     def compute_output_shape(self, frame_features_shape):
-        """Returns [B,F*S,D]."""
-        batch, frames, _, channels = frame_features_shape
-        return (batch, frames * self.num_tokens, self.hidden_dim or channels)
+        """Returns [B,F*S,D], or [B,F*N,D]."""
+        batch, frames, tokens, channels = frame_features_shape
+        return (batch, frames * (self.num_tokens or tokens), self.hidden_dim or channels)
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""

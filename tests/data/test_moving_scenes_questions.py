@@ -23,15 +23,18 @@ def asked(scenes):
     return ask_clips(scenes)
 
 
-def true_answer(scene, text):
-    """Reads the English words of a question and looks at the states: not how it was made."""
-    states = [scene.visible_at((i + 0.5) / 40) for i in range(40)]
+class Seen:
+    """What is seen of a clip's states over time: another way than the questions were made."""
 
-    def of(shape):
-        return [next((o for o in seen if o.shape == shape), None) for seen in states]
+    def __init__(self, scene):
+        self.states = [scene.visible_at((i + 0.5) / 40) for i in range(40)]
+        self.shapes = {one.shape for seen in self.states for one in seen}
 
-    def way(shape):
-        first, last = of(shape)[0], of(shape)[-1]
+    def of(self, shape):
+        return [next((o for o in seen if o.shape == shape), None) for seen in self.states]
+
+    def way(self, shape):
+        first, last = self.of(shape)[0], self.of(shape)[-1]
         if first is None or last is None:
             return None
         dx, dy = last.x - first.x, last.y - first.y
@@ -39,26 +42,37 @@ def true_answer(scene, text):
             return None
         return ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else "up" if dy < 0 else "down"
 
-    def begins(shape):
-        return next((i for i, one in enumerate(of(shape)) if one != of(shape)[0]), 99)
+    def begins(self, shape):
+        states = self.of(shape)
+        return next((i for i, one in enumerate(states) if one != states[0]), 99)
 
-    shapes = {one.shape for seen in states for one in seen}
-    if match := re.fullmatch(r"which way does the (\w+) move \?", text):
-        return way(match[1])
-    if match := re.fullmatch(r"does the (\w+) appear or disappear \?", text):
-        return "appear" if of(match[1])[0] is None else "disappear"
-    if match := re.fullmatch(r"what colour does the (\w+) become \?", text):
-        return of(match[1])[-1].colour
-    if match := re.fullmatch(
-        r"(?:what changes first|which one hits the other) , the (\w+) or the (\w+) \?", text
-    ):
-        return min(match.groups(), key=begins)
-    if text == "how many shapes are there at the end ?":
-        return str(len(states[-1]))
-    if text == "how many shapes appear ?":
-        return str(sum(of(shape)[0] is None for shape in shapes))
-    match = re.fullmatch(r"how many shapes move (?:to the )?(\w+) \?", text)
-    return str(sum(way(shape) == match[1] for shape in shapes))
+
+FORMS = {
+    r"which way does the (\w+) move \?": lambda seen, one: seen.way(one),
+    r"does the (\w+) appear or disappear \?": lambda seen, one: (
+        "appear" if seen.of(one)[0] is None else "disappear"
+    ),
+    r"what colour does the (\w+) become \?": lambda seen, one: seen.of(one)[-1].colour,
+    r"what changes first , the (\w+) or the (\w+) \?": lambda seen, one, other: min(
+        (one, other), key=seen.begins
+    ),
+    r"which one hits the other , the (\w+) or the (\w+) \?": lambda seen, one, other: min(
+        (one, other), key=seen.begins
+    ),
+    r"how many shapes are there at the end \?": lambda seen: str(len(seen.states[-1])),
+    r"how many shapes appear \?": lambda seen: str(
+        sum(seen.of(shape)[0] is None for shape in seen.shapes)
+    ),
+    r"how many shapes move (?:to the )?(\w+) \?": lambda seen, way: str(
+        sum(seen.way(shape) == way for shape in seen.shapes)
+    ),
+}
+
+
+def true_answer(scene, text):
+    """Reads the English words of a question and looks."""
+    [(form, match)] = [(f, m) for f in FORMS if (m := re.fullmatch(f, text))]
+    return FORMS[form](Seen(scene), *match.groups())
 
 
 def test_every_answer_is_true(scenes, asked):

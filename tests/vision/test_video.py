@@ -1,4 +1,4 @@
-"""Video files: the frames are those that a player shows, whatever the file; nothing broken hurts."""
+"""Video files: the frames are those that a player shows, whatever the file; nothing hurts."""
 
 import itertools
 import json
