@@ -20,6 +20,8 @@ RATE = 1.0
 FRAME_PIXELS = 320
 # Frames that are found for each moment that is wanted, for neighbours become one.
 FRAMES_A_MOMENT = 10
+# A neighbour belongs to a moment if it fits nearly as well, as a share of the best frame's cosine.
+ALIKE = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,7 @@ def index_videos(model, paths, path, *, rate=RATE, model_name="", kind="flat", v
 
 
 def search_moments(index, model, text, *, k=5, rate=RATE):
-    """Finds moments by a sentence.
+    """Finds moments by a sentence: frames that fit, with those neighbours that fit nearly as well.
 
     Args:
         index: a ``VectorIndex`` that ``index_videos`` made.
@@ -126,7 +128,7 @@ def search_moments(index, model, text, *, k=5, rate=RATE):
         time = float(time)
         for place, moment in enumerate(moments):
             near = moment.start_seconds - 1.5 / rate <= time <= moment.end_seconds + 1.5 / rate
-            if moment.path == path and near:
+            if moment.path == path and near and score >= ALIKE * moment.score:
                 start = min(moment.start_seconds, max(0.0, time - 0.5 / rate))
                 end = max(moment.end_seconds, time + 0.5 / rate)
                 moments[place] = dataclasses.replace(

@@ -226,33 +226,56 @@ def _find_shots(video, rate, method, teller):
         DataError: no frame can be decoded.
     """
     detector = ShotDetector(rate, method=method)
-    start, kind, held, stride, seen, end = 0.0, "start", [], 1, 0, 0.0
+    held = _Held(detector.delay)
+    start, kind, end = 0.0, "start", None
 
     def close(boundaries):
-        nonlocal start, kind, held, stride
+        nonlocal start, kind
         for boundary in boundaries:
-            over = [frame for frame in held if frame.time_seconds < boundary.time_seconds]
-            teller.add(start, boundary.time_seconds, kind, over or held[:1])
-            held = held[len(over) :]
-            start, kind, stride = boundary.time_seconds, boundary.kind, 1
+            teller.add(start, boundary.time_seconds, kind, held.take(boundary.time_seconds))
+            start, kind = boundary.time_seconds, boundary.kind
 
     for frame in video.sampled(rate, longest_side=FRAME_PIXELS):
         vector = teller.vectors_of([frame.pixels])[0] if method == "features" else None
-        if seen % stride == 0:
-            held.append(frame)
-        seen += 1
-        end = frame.time_seconds + 0.5 / rate
+        held.add(frame)
+        end = min(frame.time_seconds + 0.5 / rate, video.duration_seconds)
         close(detector.add(frame.time_seconds, frame.pixels, vector))
-        if len(held) > MOST_HELD + detector.delay:
-            # The newest may belong to the next shot: they are left as they are.
-            held = held[: -detector.delay : 2] + held[-detector.delay :]
-            stride *= 2
-    if not seen:
+    if end is None:
         raise DataError(f"{video.path}: no frame can be decoded. Was it copied in full?")
     close(detector.finish())
-    teller.add(start, end, kind, held)
+    teller.add(start, end, kind, held.take(np.inf))
     teller.flush()
     return teller, end
+
+
+class _Held:
+    """Frames of the running shot: all of the newest, which may be the next shot's, fewer before."""
+
+    def __init__(self, newest):
+        self._newest = newest
+        self._older, self._recent = [], []
+        self._stride, self._count = 1, 0
+
+    def add(self, frame):
+        """Takes one more; drops every other older one when they are too many."""
+        self._recent.append(frame)
+        if len(self._recent) <= self._newest:
+            return
+        oldest = self._recent.pop(0)
+        if self._count % self._stride == 0:
+            self._older.append(oldest)
+        self._count += 1
+        if len(self._older) > MOST_HELD:
+            self._older = self._older[::2]
+            self._stride *= 2
+
+    def take(self, time):
+        """Gives up the frames before a time, which are the shot's."""
+        frames = [*self._older, *self._recent]
+        over = [frame for frame in frames if frame.time_seconds < time]
+        self._older, self._recent = [], frames[len(over) :]
+        self._stride, self._count = 1, 0
+        return over
 
 
 def _keep(frame):

@@ -146,7 +146,9 @@ class Video:
         """
         check_number("Video.sampled", "rate", rate, minimum=1e-6)
         count = max(1, round(self.duration_seconds * rate))
-        return self.frames(((i + 0.5) / rate for i in range(count)), longest_side=longest_side)
+        # Of a video shorter than an interval, its own middle.
+        first = min(0.5 / rate, self.duration_seconds / 2)
+        return self.frames((first + i / rate for i in range(count)), longest_side=longest_side)
 
     def uniform_times(self, count, start=0.0, end=None):
         """Returns the middles of ``count`` equal parts of the video, or of a stretch of it.
