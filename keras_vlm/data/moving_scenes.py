@@ -36,9 +36,9 @@ BACKWARDS = {
 }  # fmt: skip
 KINDS = ("move", "appear", "disappear", "turn")
 COLLISIONS = 0.2
-RADIUS = (0.10, 0.125)
+RADIUS = (0.125, 0.15)
 # How far a shape moves alone, and how far each of two moves that hit one another.
-WAY, SHORT_WAY = 0.26, 0.18
+WAY, SHORT_WAY = 0.25, 0.15
 GAP = 0.02
 # Places that are tried, so that a crowded story is as frequent as any other.
 TRIES = 100
@@ -173,7 +173,7 @@ def draw_moving_scenes(count, *, seed=0, split="train"):
     return scenes[:count]
 
 
-def render_clip(scene, num_frames, image_size=48):
+def render_clip(scene, num_frames, image_size=64):
     """Renders the frames in the middles of equal parts of a clip.
 
     Args:

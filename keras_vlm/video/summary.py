@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_vlm.core.checks import DataError, check_choice, check_number
 from keras_vlm.video.frame_vectors import FrameVectors
 from keras_vlm.video.key_frames import choose_representatives
-from keras_vlm.vision.shots import METHODS, ShotDetector
+from keras_vlm.vision.shots import METHODS, ShotDetector, colour_histogram
 from keras_vlm.vision.video import Video
 from keras_vlm.zoo import load
 
@@ -28,8 +28,9 @@ MOST_HELD = 16
 MOST_KEY_FRAMES = 3
 # What a further key frame must add to the mean cosine of a shot's frames with the nearest.
 LEAST_GAIN = 0.05
-# Shots whose key frames are so near show the same.
-SAME = 0.95
+# Shots show the same whose key frames are so near, both to the model and in their colours: to a
+# model that knows little all frames are alike.
+SAME, SAME_COLOURS = 0.95, METHODS["histogram"]
 # Shots whose sentences are written at once.
 BATCH = 32
 # Scenes that are compared with each other when some are chosen; of more, the longest.
@@ -172,6 +173,7 @@ class _Teller:
         self._captioner = captioner
         self._beam_size = beam_size
         self._waiting = []
+        self._colours = []
 
     @property
     def vectors(self):
@@ -184,7 +186,7 @@ class _Teller:
         vectors = self.vectors_of([frame.pixels for frame in inner])
         places = choose_representatives(vectors, MOST_KEY_FRAMES, least_gain=LEAST_GAIN)
         key_frames = tuple(_keep(inner[place]) for place in places)
-        scene = self._find_scene(vectors[places[0]])
+        scene = self._find_scene(vectors[places[0]], colour_histogram(inner[places[0]].pixels))
         shot = Shot(start, end, kind, scene, key_frames, "")
         if hasattr(self._captioner, "num_frames"):
             spread = np.linspace(0, len(inner) - 1, self._captioner.num_frames).round().astype(int)
@@ -208,14 +210,17 @@ class _Teller:
             self.told.append(dataclasses.replace(shot, caption=caption))
         self._waiting = []
 
-    def _find_scene(self, vector):
+    def _find_scene(self, vector, colours):
         """Returns the number of the scene that a shot shows: a known one, or a new one."""
         if self.scenes:
             likeness = np.stack(self.scenes) @ vector
+            apart = 0.5 * np.abs(np.stack(self._colours) - colours).sum(axis=1)
+            likeness[apart >= SAME_COLOURS] = -1.0
             nearest = int(np.argmax(likeness))
             if likeness[nearest] >= SAME:
                 return nearest
         self.scenes.append(vector.astype(np.float32))
+        self._colours.append(colours)
         return len(self.scenes) - 1
 
 

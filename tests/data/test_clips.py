@@ -45,9 +45,9 @@ def folder(tmp_path_factory):
 
 
 def test_frames_of_a_batch_are_the_clips(examples, tokenizer):
-    clips = DecodedClips(examples, F, (48, 48), "stretch")
+    clips = DecodedClips(examples, F, (64, 64), "stretch")
     [(inputs, targets)] = caption_batches(clips, examples, tokenizer, 14, captions_per_image=2)
-    assert inputs["frames"].shape == (14, F, 48, 48, 3)
+    assert inputs["frames"].shape == (14, F, 64, 64, 3)
     scenes = draw_moving_scenes(14)
     for frames, scene in zip(inputs["frames"], scenes, strict=True):
         np.testing.assert_array_equal(frames, render_clip(scene, F))
@@ -232,11 +232,11 @@ def test_whatever_is_called_a_video(folder, examples, caplog):
     assert (frames.shape, valid.numpy().tolist()) == ((1, F, *SIZE, 3), [True])
     [(several, _)] = read_clips([str(path), path], F, SIZE)
     np.testing.assert_array_equal(several, np.concatenate([frames, frames]))
-    [(chosen, _)] = read_clips(arrays, F, (48, 48))
+    [(chosen, _)] = read_clips(arrays, F, (64, 64))
     np.testing.assert_array_equal(chosen, [array[[1, 3, 5, 7]] for array in arrays])
-    [(stacked, _)] = read_clips(np.stack(arrays).astype(np.float32), F, (48, 48))
+    [(stacked, _)] = read_clips(np.stack(arrays).astype(np.float32), F, (64, 64))
     np.testing.assert_array_equal(stacked, chosen)
-    batches = list(read_clips(examples, F, (48, 48), batch_size=5))
+    batches = list(read_clips(examples, F, (64, 64), batch_size=5))
     assert [len(batch) for batch, _ in batches] == [5, 5, 4]
     np.testing.assert_array_equal(batches[0][0][1], render_clip(draw_moving_scenes(2)[1], F))
     [(frames, valid)] = read_clips([path, folder / "videos" / "v6.mp4"], F, SIZE)
