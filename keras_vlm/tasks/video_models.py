@@ -9,7 +9,7 @@ import keras
 from keras_vlm.data.clip_batches import CachedClips, DecodedClips, caption_batches
 from keras_vlm.data.clip_inputs import count_clips, is_single_clip, read_clips
 from keras_vlm.tasks.captioning import Captioner
-from keras_vlm.tasks.vqa_models import ChoosingVQAModel, VQAModel, WritingVQAModel
+from keras_vlm.tasks.vqa_models import ChoosingVQAModel, WritingVQAModel
 
 
 class ClipModel:
@@ -109,10 +109,11 @@ class VideoCaptioner(ClipModel, Captioner):
         )
 
 
-class VideoQAModel(ClipModel, VQAModel):
-    """Abstract: a model ``{"frames": [B,F,H,W,3], "token_ids": [B,Q,T], ...} -> logits``.
+class VideoQAModel(ClipModel):
+    """Mixin of both models ``{"frames": [B,F,H,W,3], "token_ids": [B,Q,T], ...} -> logits``.
 
-    ``answer`` takes videos where a ``VQAModel``'s takes pictures.
+    ``answer`` takes videos where a ``VQAModel``'s takes pictures. No ``VQAModel`` itself: Keras
+    cannot make a functional model of a class to which two ways lead from one base.
     """
 
 
