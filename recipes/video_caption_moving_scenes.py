@@ -21,8 +21,8 @@ STAGES = (
         data=DATA,
         out="",
         backbone="conv_small",
-        image_size=48,
-        num_frames=8,
+        image_size=64,
+        num_frames=4,
         temporal="transformer",
         text="transformer",
         hidden_dim=128,
@@ -32,14 +32,15 @@ STAGES = (
         captions_per_image=3,
         augment="flip",
         epochs=24,
-        learning_rate=2e-3,
+        batch_size=16,
+        learning_rate=1e-3,
         average=0.99,
     ),
 )
 
 ABOUT = """\
-Says in a sentence what happens to which shape, and in which order: eight frames of 48 pixels, four
-convolutions from scratch on each, eight tokens a frame in two Transformer layers over time, two
+Says in a sentence what happens to which shape, and in which order: four frames of 64 pixels, four
+convolutions from scratch on each, all their tokens in two Transformer layers over time, two
 Transformer layers of width 128 that write."""
 
 BESIDE = """\

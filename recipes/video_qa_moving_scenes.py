@@ -20,8 +20,8 @@ STAGES = (
         data=DATA,
         out="",
         backbone="conv_small",
-        image_size=48,
-        num_frames=8,
+        image_size=64,
+        num_frames=4,
         temporal="transformer",
         text="gru",
         hidden_dim=128,
@@ -31,15 +31,16 @@ STAGES = (
         captions_per_image=6,
         augment="flip",
         epochs=24,
-        learning_rate=2e-3,
+        batch_size=16,
+        learning_rate=1e-3,
         average=0.99,
     ),
 )
 
 ABOUT = """\
 Answers questions about what happens to which shape, and in which order: motion, change, order,
-count. Eight frames of 48 pixels, four convolutions from scratch on each, eight tokens a frame in
-two Transformer layers over time, a GRU of width 128 in both directions, co-attention."""
+count. Four frames of 64 pixels, four convolutions from scratch on each, all their tokens in two
+Transformer layers over time, a GRU of width 128 in both directions, co-attention."""
 
 BESIDE = """\
 """

@@ -154,10 +154,10 @@ def draw_moving_scenes(count, *, seed=0, split="train"):
 
     Example:
         >>> first, second = draw_moving_scenes(2)
-        >>> [(event.shape, event.direction) for event in first.events]
-        [('cross', 'right'), ('square', 'left')]
-        >>> [(event.shape, event.direction) for event in second.events]
-        [('square', 'right'), ('cross', 'left')]
+        >>> [(event.shape, event.kind) for event in first.events]
+        [('cross', 'disappear'), ('triangle', 'appear')]
+        >>> [(event.shape, event.kind) for event in second.events]
+        [('triangle', 'disappear'), ('cross', 'appear')]
     """
     check_number("draw_moving_scenes", "count", count, minimum=1, integer=True)
     check_number("draw_moving_scenes", "seed", seed, minimum=0, integer=True)

@@ -63,7 +63,7 @@ def describe_clip(scene, language="en"):
     Example:
         >>> from keras_vlm.data.moving_scenes import draw_moving_scenes
         >>> describe_clip(draw_moving_scenes(1)[0])[0]
-        'a red cross moves to the right , then a red square moves to the left'
+        'a green cross disappears , then a yellow triangle appears'
     """
     check_choice("describe_clip", "language", language, PHRASES)
     first, second = scene.events

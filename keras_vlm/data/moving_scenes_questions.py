@@ -80,7 +80,7 @@ def ask_clips(scenes, language="en", *, name="moving"):
         >>> from keras_vlm.data.moving_scenes import draw_moving_scenes
         >>> question = ask_clips(draw_moving_scenes(1))[0][0]
         >>> question.text, question.answer
-        ('which way does the cross move ?', 'right')
+        ('does the cross appear or disappear ?', 'disappear')
     """
     check_choice("ask_clips", "language", language, QUESTIONS)
     return [
