@@ -40,7 +40,7 @@ def check_attends(captioner):
     attends = hasattr(getattr(captioner, "text_decoder", None), "attend")
     if not attends or getattr(captioner, "temporal", None) is not None:
         raise TypeError(
-            "attend_words: captioner must be a Captioner of pictures, got "
+            "attend_words: captioner must be a Captioner, got "
             f"{type(captioner).__name__}: an ensemble, a SavedModel and a model of clips do not "
             "say where a word looked."
         )

@@ -280,9 +280,9 @@ def test_mixed_precision_follows_the_backbone(examples):
 
 def test_clips_are_no_pictures(examples):
     model = video_captioner()
-    with pytest.raises(TypeError, match="captioners must be Captioner objects of pictures"):
+    with pytest.raises(TypeError, match="Models of clips cannot write together"):
         CaptionerEnsemble([model, model])
-    with pytest.raises(TypeError, match="captioner must be a Captioner of pictures, got VideoCap"):
+    with pytest.raises(TypeError, match="captioner must be a Captioner, got VideoCaptioner"):
         attend_words(model, render_clip(draw_moving_scenes(1)[0], F))
     with pytest.raises(TypeError, match="examples must be a split of clips"):
         model.batches(load_data("scenes:5")["train"])
