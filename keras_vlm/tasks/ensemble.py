@@ -140,8 +140,8 @@ def _check_alike(captioners):
     for captioner in captioners:
         if not isinstance(captioner, Captioner) or captioner.temporal is not None:
             raise TypeError(
-                f"CaptionerEnsemble: captioners must be Captioner objects, got {captioner!r}. Models "
-                "of clips cannot write together. "
+                f"CaptionerEnsemble: captioners must be Captioner objects, got {captioner!r}. "
+                "Models of clips cannot write together. "
                 "Open files and published models with keras_vlm.load."
             )
     if len(captioners) < 2:
