@@ -48,6 +48,8 @@ setup(
         "hub": ["keras-hub"],
         "ui": ["nicegui", "pillow"],
         "text": ["snowballstemmer", "stopwordsiso"],
+        # Its wheels hold FFmpeg and its codecs.
+        "video": ["av>=18"],
         "qdrant": ["qdrant-client>=1.16"],
         "test": [
             "pytest",
@@ -67,6 +69,7 @@ setup(
             "snowballstemmer",
             "stopwordsiso",
             "pycocotools",
+            "av>=18",
         ],
         "oracles": [
             "torch",

@@ -21,6 +21,8 @@ from keras_vlm.explain.attention import plot_attention as plot_attention
 from keras_vlm.export.saved_model import export_saved_model as export_saved_model
 from keras_vlm.export.served import ServedCaptioner as ServedCaptioner
 from keras_vlm.export.served import ServedRetriever as ServedRetriever
+from keras_vlm.export.served import ServedVideoCaptioner as ServedVideoCaptioner
+from keras_vlm.export.served import ServedVideoQAModel as ServedVideoQAModel
 from keras_vlm.export.served import ServedVQAModel as ServedVQAModel
 from keras_vlm.fusion import AdditiveFusion as AdditiveFusion
 from keras_vlm.fusion import CoAttention as CoAttention
@@ -54,6 +56,10 @@ from keras_vlm.tasks.retrieval import Retriever as Retriever
 from keras_vlm.tasks.retrieval import build_retriever as build_retriever
 from keras_vlm.tasks.towers import Tower as Tower
 from keras_vlm.tasks.two_stage import TwoStageRetriever as TwoStageRetriever
+from keras_vlm.tasks.video import build_video_captioner as build_video_captioner
+from keras_vlm.tasks.video import build_video_qa as build_video_qa
+from keras_vlm.tasks.video_models import VideoCaptioner as VideoCaptioner
+from keras_vlm.tasks.video_models import VideoQAModel as VideoQAModel
 from keras_vlm.tasks.vqa import build_vqa as build_vqa
 from keras_vlm.tasks.vqa import choose_answers as choose_answers
 from keras_vlm.tasks.vqa import fit_question_tokenizer as fit_question_tokenizer
@@ -78,8 +84,16 @@ from keras_vlm.training.callbacks import VQAScores as VQAScores
 from keras_vlm.training.evaluate import evaluate as evaluate
 from keras_vlm.training.self_critical import SelfCritical as SelfCritical
 from keras_vlm.training.zero_shot import evaluate_zero_shot as evaluate_zero_shot
+from keras_vlm.video.moments import index_videos as index_videos
+from keras_vlm.video.moments import search_moments as search_moments
+from keras_vlm.video.storyboard import write_summary as write_summary
+from keras_vlm.video.summary import summarize as summarize
 from keras_vlm.vision.augmentation import Augmentation as Augmentation
 from keras_vlm.vision.backbones import Backbone as Backbone
 from keras_vlm.vision.regions import RegionEncoder as RegionEncoder
+from keras_vlm.vision.temporal import AttentionTemporal as AttentionTemporal
+from keras_vlm.vision.temporal import LSTMTemporal as LSTMTemporal
+from keras_vlm.vision.temporal import MeanTemporal as MeanTemporal
+from keras_vlm.vision.temporal import TransformerTemporal as TransformerTemporal
 from keras_vlm.zoo import list_models as list_models
 from keras_vlm.zoo import load as load

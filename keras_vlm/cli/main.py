@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a model on photos of your own, or resume a run",
     "caption": "write captions for pictures",
     "ask": "ask questions about a picture",
+    "video": "caption, ask about, summarize or search a video",
     "index": "put pictures into an index, to be found by a sentence",
     "search": "find pictures by a sentence or by a picture",
     "classify": "tell which label fits a picture, without training",

@@ -101,10 +101,10 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
             mirrored = swap_left_right(lowered, tokenizer.language)
             captions = tf.where(flipped, mirrored, captions)
             image = tf.where(valid, image, 0.0)
-        rows = _choose(tokenizer(captions), tf.shape(captions)[0], captions_per_image, pair)
+        rows = choose_captions(tokenizer(captions), tf.shape(captions)[0], captions_per_image, pair)
         rows = tf.where(valid, rows, PAD_ID)
         pictures = {"images": tf.ensure_shape(image, (*image_size, 3))}
-        return _shift({**pictures, **fit_regions(regions, region_shapes)}, rows)
+        return shift_targets({**pictures, **fit_regions(regions, region_shapes)}, rows)
 
     def epoch(seed):
         shuffle_seed = None if epoch_seed is None else seed
@@ -153,13 +153,13 @@ def feature_batches(
         features = tf.numpy_function(gather, [indices, chosen], tf.float16, stateful=False)
         features = tf.ensure_shape(features, (None, *caches[0].shape))
         rows = tf.map_fn(
-            lambda item: _choose(
+            lambda item: choose_captions(
                 tokens[item[0], item[1]], counts[item[0]], captions_per_image, item[2]
             ),
             (tf.cast(indices, tf.int32), chosen, pairs),
             fn_output_signature=tf.int32,
         )
-        return _shift({"image_features": features}, rows)
+        return shift_targets({"image_features": features}, rows)
 
     def epoch(seed):
         order = tf.constant(readable, tf.int64)
@@ -199,22 +199,37 @@ class _View:
     def __init__(self, cache, examples, tokenizer):
         self.cache = cache
         self.rows = cache.fill(examples)
-        most = max((len(captions) for captions in examples.captions), default=1)
-        self.tokens = np.zeros((len(examples), most, tokenizer.max_length), np.int32)
-        texts = [caption for captions in examples.captions for caption in captions]
-        lowered = tf.strings.lower(tf.constant(texts), encoding="utf-8")
-        if cache.mirror:
-            lowered = swap_left_right(lowered, tokenizer.language)
-        places = [
-            (picture, place)
-            for picture, captions in enumerate(examples.captions)
-            for place in range(len(captions))
-        ]
-        self.tokens[tuple(np.array(places).T)] = tokenizer(lowered).numpy()
+        self.tokens = tokenize_captions(examples, tokenizer, mirror=cache.mirror)
 
 
-def _choose(rows, count, captions_per_image, pair):
-    """Draws K of the first ``count`` token rows [...,T] at random; pads if there are fewer."""
+def tokenize_captions(examples, tokenizer, *, mirror=False):
+    """Turns all captions of a split into token ids.
+
+    Args:
+        examples: a data split of n pictures.
+        tokenizer: a ``Tokenizer``.
+        mirror: whether left and right change places.
+
+    Returns:
+        int32 array [n,K,T+1], K the most captions of a picture; missing ones are padding.
+    """
+    most = max((len(captions) for captions in examples.captions), default=1)
+    tokens = np.zeros((len(examples), most, tokenizer.max_length), np.int32)
+    texts = [caption for captions in examples.captions for caption in captions]
+    lowered = tf.strings.lower(tf.constant(texts), encoding="utf-8")
+    if mirror:
+        lowered = swap_left_right(lowered, tokenizer.language)
+    places = [
+        (picture, place)
+        for picture, captions in enumerate(examples.captions)
+        for place in range(len(captions))
+    ]
+    tokens[tuple(np.array(places).T)] = tokenizer(lowered).numpy()
+    return tokens
+
+
+def choose_captions(rows, count, captions_per_image, pair):
+    """Draws K of the first ``count`` token rows [n,T] by a seed ``pair`` [2]; pads if fewer."""
     order = tf.random.experimental.stateless_shuffle(tf.range(count), pair)[:captions_per_image]
     chosen = tf.gather(rows, order)
     missing = captions_per_image - tf.shape(chosen)[0]
@@ -222,7 +237,7 @@ def _choose(rows, count, captions_per_image, pair):
     return tf.ensure_shape(chosen, (captions_per_image, rows.shape[-1]))
 
 
-def _shift(inputs, rows):
+def shift_targets(inputs, rows):
     """Splits token rows [...,T+1] into inputs and targets."""
     return {**inputs, "token_ids": rows[..., :-1]}, rows[..., 1:]
 

@@ -36,6 +36,24 @@ SCORE_TOKENIZERS = {
 }
 
 
+def exact_match(references, hypotheses):
+    """Returns the share of captions that equal one of their references, word for word.
+
+    Args:
+        references: list of n lists of tokenized texts.
+        hypotheses: list of n tokenized texts.
+
+    Returns:
+        A float, 0 to 1.
+
+    Example:
+        >>> exact_match([["a dog runs", "a dog"], ["a cat"]], ["a dog", "a dog"])
+        0.5
+    """
+    right = [text in texts for texts, text in zip(references, hypotheses, strict=True)]
+    return sum(right) / len(right)
+
+
 @dataclasses.dataclass(frozen=True)
 class ScoreReport:
     """What ``score_captions`` returns.

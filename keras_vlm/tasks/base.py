@@ -19,8 +19,12 @@ class PictureTextModel(keras.Model):
     """Abstract: a functional model of pictures and words with an ``encoder`` and a ``tokenizer``.
 
     It takes ``image_features`` [B,N,C] in place of ``images`` [B,H,W,3]: what a feature cache
-    gives. A subclass sets ``encoder`` and ``tokenizer`` and implements ``read_features``.
+    gives. A subclass sets ``encoder`` and ``tokenizer`` and implements ``read_features``. Models of
+    clips have other names for these inputs, and a ``temporal`` layer between features and words.
     """
+
+    picture_key, features_key = "images", "image_features"
+    temporal = None
 
     @property
     def image_size(self):
@@ -45,13 +49,22 @@ class PictureTextModel(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         """Runs the model on images or on image_features."""
-        if "image_features" in inputs:
+        if self.features_key in inputs:
             return self.read_features(inputs, training=training)
         return super().call(inputs, training=training, mask=mask)
 
     def read_features(self, inputs, training=None):
         """Runs what comes after the encoder, on ``image_features`` and the other inputs."""
         raise NotImplementedError
+
+    @property
+    def picture_encoder(self):
+        """The backbone, whose features of a picture a cache keeps."""
+        return self.encoder
+
+    def remember(self, features, training=False):
+        """Returns what words look at, given the encoder's features: these, or a clip's memory."""
+        return features if self.temporal is None else self.temporal(features, training=training)
 
     def save(self, filepath, overwrite=True, **kwargs):
         """Saves the model, as ``keras.Model.save``; also one that has not taken a step yet."""
@@ -162,39 +175,41 @@ class PictureTextModel(keras.Model):
             )
         mirrors = (False, True) if augment else (False,)
         caches = [
-            FeatureCache(cache, self.encoder, resize=self.resize, mirror=mirror)
+            FeatureCache(cache, self.picture_encoder, resize=self.resize, mirror=mirror)
             for mirror in mirrors
         ]
         return epoch_seed, None, caches
 
 
-def picture_inputs(encoder):
+def picture_inputs(encoder, key="images"):
     """Returns the symbolic inputs of an encoder, a dict by name: ``images`` and perhaps regions.
 
     Args:
         encoder: a model from images, or from a dict of images and regions, to image_features.
+        key: the name where there is one input: that of a model of clips is ``"frames"``.
     """
-    taken = encoder.input if isinstance(encoder.input, dict) else {"images": encoder.input}
+    taken = encoder.input if isinstance(encoder.input, dict) else {key: encoder.input}
     return {
         name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
         for name, tensor in taken.items()
     }
 
 
-def encode(encoder, inputs, training=None):
+def encode(encoder, inputs, training=None, key="images"):
     """Runs an encoder on those of a model's inputs that it takes.
 
     Args:
         encoder: as for ``picture_inputs``.
         inputs: dict of a model's inputs.
         training: whether dropout is on.
+        key: as for ``picture_inputs``.
 
     Returns:
         image_features [B,N,C].
     """
     if isinstance(encoder.input, dict):
         return encoder({name: inputs[name] for name in encoder.input}, training=training)
-    return encoder(inputs["images"], training=training)
+    return encoder(inputs[key], training=training)
 
 
 class PairModel(PictureTextModel):

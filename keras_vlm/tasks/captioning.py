@@ -100,6 +100,23 @@ def build_captioner(
     return captioner
 
 
+def check_whole(examples):
+    """Raises unless a split has captions as they are written.
+
+    Args:
+        examples: a data split.
+
+    Raises:
+        ValueError: the captions lack their stop words or endings.
+    """
+    if getattr(examples, "hurt", ()):
+        raise ValueError(
+            f"batches: examples must have whole captions to learn to write, got some cleaned "
+            f"by {', '.join(examples.hurt)}. If that is meant: examples.cleaned(steps, "
+            "hurt_targets=True)."
+        )
+
+
 @keras.saving.register_keras_serializable("keras_vlm")
 class Captioner(CaptionMixin, PictureTextModel):
     """A functional model ``{"images": [B,H,W,3], "token_ids": [B,K,T]} -> logits [B,K,T,V]``.
@@ -111,6 +128,7 @@ class Captioner(CaptionMixin, PictureTextModel):
         encoder: a backbone from images to features.
         text_decoder: a ``TextDecoder``; its vocabulary size becomes the tokenizer's.
         tokenizer: a ``Tokenizer``.
+        temporal: of a model of clips, the ``Temporal`` layer; None for pictures.
         name: name of the model.
 
     Attributes:
@@ -119,25 +137,30 @@ class Captioner(CaptionMixin, PictureTextModel):
         tokenizer: the tokenizer.
     """
 
-    def __init__(self, encoder, text_decoder, tokenizer, *, name="captioner"):
+    def __init__(self, encoder, text_decoder, tokenizer, *, temporal=None, name="captioner"):
         text_decoder.vocabulary_size = tokenizer.vocabulary_size
         text_decoder.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
-        pictures = picture_inputs(encoder)
+        pictures = picture_inputs(encoder, self.picture_key)
         token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")
-        features = keras.Input(encoder.output_shape[1:], name="image_features")
+        features = keras.Input(encoder.output_shape[1:], name=self.features_key)
+        memory = features if temporal is None else temporal(features)
         decoder = keras.Model(
-            {"image_features": features, "token_ids": token_ids},
-            text_decoder(features, token_ids),
+            {self.features_key: features, "token_ids": token_ids},
+            text_decoder(memory, token_ids),
             name="decoder",
         )
-        outputs = decoder({"image_features": encode(encoder, pictures), "token_ids": token_ids})
+        encoded = encode(encoder, pictures, key=self.picture_key)
+        outputs = decoder({self.features_key: encoded, "token_ids": token_ids})
         super().__init__({**pictures, "token_ids": token_ids}, outputs, name=name)
+        self.temporal = temporal
         self.encoder = encoder
         self.decoder = decoder
         self.text_decoder = text_decoder
         self.tokenizer = tokenizer
         self.objective = None
-        self._writer = TextWriter(encoder, text_decoder, tokenizer)
+        self._writer = TextWriter(
+            lambda images: self.remember(encoder(images, training=False)), text_decoder, tokenizer
+        )
 
     def read_features(self, inputs, training=None):
         """Runs captions, teacher forced, on image_features."""
@@ -158,12 +181,7 @@ class Captioner(CaptionMixin, PictureTextModel):
             ValueError: an option is unknown, or the captions lack their stop words or endings: the
                 model would learn to write so.
         """
-        if getattr(examples, "hurt", ()):
-            raise ValueError(
-                f"batches: examples must have whole captions to learn to write, got some cleaned "
-                f"by {', '.join(examples.hurt)}. If that is meant: examples.cleaned(steps, "
-                "hurt_targets=True)."
-            )
+        check_whole(examples)
         return super().batches(examples, batch_size, **options)
 
     def fit(self, x=None, y=None, *, shuffle=False, objective=None, **kwargs):
@@ -222,9 +240,11 @@ class Captioner(CaptionMixin, PictureTextModel):
         return self.compute_metrics(inputs, words, logits)
 
     def _features(self, inputs, training):
-        if "image_features" in inputs:
-            return inputs["image_features"]
-        return encode(self.encoder, inputs, training=training)
+        if self.features_key in inputs:
+            features = inputs[self.features_key]
+        else:
+            features = encode(self.encoder, inputs, training=training, key=self.picture_key)
+        return self.remember(features, training=training)
 
     def _real_words(self, features, inputs, targets, training):
         """Returns the targets [M] that are words and their logits [M,V]."""
@@ -241,12 +261,13 @@ class Captioner(CaptionMixin, PictureTextModel):
             "encoder": serialize(self.encoder),
             "text_decoder": serialize_unbuilt(self.text_decoder),
             "tokenizer": serialize(self.tokenizer),
+            **({} if self.temporal is None else {"temporal": serialize_unbuilt(self.temporal)}),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config):
         """Makes the model that ``get_config`` described."""
-        parts = ("encoder", "text_decoder", "tokenizer")
+        parts = [part for part in config if part != "name"]
         made = {part: keras.saving.deserialize_keras_object(config[part]) for part in parts}
         return cls(**made, name=config["name"])

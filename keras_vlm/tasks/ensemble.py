@@ -38,6 +38,8 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
         .caption("photo.jpg")``
     """
 
+    temporal = None
+
     def __init__(self, captioners, *, name="ensemble"):
         super().__init__(name=name)
         captioners = list(captioners)
@@ -47,7 +49,9 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
         self.tokenizer = first.tokenizer
         self.captioners = captioners
         self.text_decoder = EnsembleDecoder([one.text_decoder for one in captioners])
-        self._writer = TextWriter(self.encoder, self.text_decoder, self.tokenizer)
+        self._writer = TextWriter(
+            lambda images: self.encoder(images, training=False), self.text_decoder, self.tokenizer
+        )
         self.built = True
 
     @property
@@ -64,6 +68,10 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
     def region_shapes(self):
         """The inputs that the encoders take beside images."""
         return self.captioners[0].region_shapes
+
+    def remember(self, features, training=False):
+        """Returns what the decoders look at: the features as they are."""
+        return features
 
     def save(self, *args, **kwargs):
         """Refuses.
@@ -135,9 +143,10 @@ def _check_alike(captioners):
         ValueError: they cannot.
     """
     for captioner in captioners:
-        if not isinstance(captioner, Captioner):
+        if not isinstance(captioner, Captioner) or captioner.temporal is not None:
             raise TypeError(
                 f"CaptionerEnsemble: captioners must be Captioner objects, got {captioner!r}. "
+                "Models of clips cannot write together. "
                 "Open files and published models with keras_vlm.load."
             )
     if len(captioners) < 2:

@@ -22,6 +22,7 @@ from keras_vlm.text.encoders import TextEncoder
 from keras_vlm.vision.backbones import resolve_backbone
 
 ANSWERS = ("auto", "choose", "write")
+MODELS = (ChoosingVQAModel, WritingVQAModel)
 # Where a vocabulary of answers that were seen twice covers less than this, answers are written.
 LEAST_COVERAGE = 0.8
 MOST_ANSWER_LENGTH = 12
@@ -73,6 +74,39 @@ def build_vqa(
     """
     where = "build_vqa"
     check_choice(where, "precision", precision, PRECISIONS)
+    tokenizer, answers = resolve_words(where, tokenizer, answers)
+
+    policy = keras.DTypePolicy(precision)
+    encoder = resolve_backbone(backbone, image_size, dtype=policy)
+    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in TEXT_ENCODERS.items()}
+    text_encoder = resolve(where, "text", text, makers, TextEncoder)
+    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in QUESTION_FUSIONS.items()}
+    fusion = resolve(where, "fusion", fusion, makers, QuestionFusion)
+
+    reader = QuestionReader(text_encoder, fusion, dtype=policy, name="reader")
+    model = assemble(encoder, reader, tokenizer, answers)
+    model.compile(
+        optimizer=resolve_optimizer(optimizer, text_encoder.compute_dtype),
+        loss=choose_loss(answers),
+        jit_compile="auto",
+    )
+    return model
+
+
+def resolve_words(where, tokenizer, answers):
+    """Turns data splits into a tokenizer of questions and into answers.
+
+    Args:
+        where: name of the builder.
+        tokenizer: a ``Tokenizer``, or a data split with questions.
+        answers: an ``AnswerVocabulary``, a ``Tokenizer``, or a data split with questions.
+
+    Returns:
+        ``(tokenizer, answers)``.
+
+    Raises:
+        TypeError: one is none of these.
+    """
     if getattr(tokenizer, "questions", None):
         tokenizer = fit_question_tokenizer(tokenizer)
     if getattr(answers, "questions", None):
@@ -88,34 +122,42 @@ def build_vqa(
             f"{where}: answers must be an AnswerVocabulary, a Tokenizer or a data split with "
             f"questions, got {answers!r}."
         )
+    return tokenizer, answers
 
-    policy = keras.DTypePolicy(precision)
-    encoder = resolve_backbone(backbone, image_size, dtype=policy)
-    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in TEXT_ENCODERS.items()}
-    text_encoder = resolve(where, "text", text, makers, TextEncoder)
-    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in QUESTION_FUSIONS.items()}
-    fusion = resolve(where, "fusion", fusion, makers, QuestionFusion)
 
-    reader = QuestionReader(text_encoder, fusion, dtype=policy, name="reader")
+def assemble(encoder, reader, tokenizer, answers, *, kinds=MODELS, **options):
+    """Puts a model together by what its answers are.
+
+    Args:
+        encoder: the encoder.
+        reader: a ``QuestionReader``.
+        tokenizer: a ``Tokenizer`` of questions.
+        answers: an ``AnswerVocabulary`` or a ``Tokenizer``.
+        kinds: the class that chooses and the class that writes.
+        **options: more arguments of the class.
+
+    Returns:
+        A model of one of ``kinds``, not compiled.
+    """
+    chooses, writes = kinds
     if isinstance(answers, AnswerVocabulary):
-        model = ChoosingVQAModel(encoder, reader, tokenizer, answers)
-        loss = ANSWER_LOSSES[answers.activation](answers.class_weights())
-    else:
-        decoder = LSTMDecoder(
-            MultiHeadFusion(dtype=policy),
-            hidden_dim=text_encoder.hidden_dim,
-            dropout=0.1,
-            dtype=policy,
-        )
-        writer = AnswerWriter(decoder, name="writer", dtype=policy)
-        model = WritingVQAModel(encoder, reader, tokenizer, answers, writer)
-        loss = MaskedCrossEntropy()
-    model.compile(
-        optimizer=resolve_optimizer(optimizer, text_encoder.compute_dtype),
-        loss=loss,
-        jit_compile="auto",
+        return chooses(encoder, reader, tokenizer, answers, **options)
+    policy = reader.dtype_policy
+    decoder = LSTMDecoder(
+        MultiHeadFusion(dtype=policy),
+        hidden_dim=reader.text_encoder.hidden_dim,
+        dropout=0.1,
+        dtype=policy,
     )
-    return model
+    writer = AnswerWriter(decoder, name="writer", dtype=policy)
+    return writes(encoder, reader, tokenizer, answers, writer, **options)
+
+
+def choose_loss(answers):
+    """Returns the loss for an ``AnswerVocabulary``, or for a ``Tokenizer`` of answers."""
+    if isinstance(answers, AnswerVocabulary):
+        return ANSWER_LOSSES[answers.activation](answers.class_weights())
+    return MaskedCrossEntropy()
 
 
 def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1, unit=None):

@@ -43,9 +43,10 @@ class VQAModel(AnswerMixin, PictureTextModel):
         tokenizer: the ``Tokenizer`` of questions.
     """
 
-    def _set_parts(self, encoder, decoder, reader, tokenizer):
+    def _set_parts(self, encoder, decoder, temporal, reader, tokenizer):
         self.encoder = encoder
         self.decoder = decoder
+        self.temporal = temporal
         self.reader = reader
         self.tokenizer = tokenizer
         taken = tf.nest.map_structure(
@@ -95,24 +96,25 @@ class VQAModel(AnswerMixin, PictureTextModel):
             inverse_frequency if balance == "sampling" else None,
         )
         epoch_seed, augmentation, caches = self.reading(examples, **options)
-        pictures = (
-            CachedPictures(examples, caches)
-            if caches
-            else DecodedPictures(
-                examples,
-                self.image_size,
-                self.resize,
-                augmentation,
-                region_shapes=self.region_shapes,
-            )
-        )
         return question_batches(
-            pictures,
+            self.readable_pictures(examples, augmentation, caches),
             texts,
             batch_size,
             finish=self.finish_answers,
             questions_per_image=questions_per_image,
             epoch_seed=epoch_seed,
+        )
+
+    def readable_pictures(self, examples, augmentation, caches):
+        """Returns what ``question_batches`` reads pictures from."""
+        if caches:
+            return CachedPictures(examples, caches)
+        return DecodedPictures(
+            examples,
+            self.image_size,
+            self.resize,
+            augmentation,
+            region_shapes=self.region_shapes,
         )
 
     def encode_answers(self, references):
@@ -183,6 +185,9 @@ class VQAModel(AnswerMixin, PictureTextModel):
         names = ("answers", "scores", "known", "unknown")
         return (*(found[name].numpy() for name in names), valid.numpy())
 
+    def _temporal_config(self):
+        return {} if self.temporal is None else {"temporal": serialize_unbuilt(self.temporal)}
+
     @classmethod
     def from_config(cls, config):
         """Makes the model that ``get_config`` described."""
@@ -193,12 +198,17 @@ class VQAModel(AnswerMixin, PictureTextModel):
         return cls(**made)
 
 
-def _inputs(encoder, tokenizer):
-    """Returns the inputs that both models have: a dict of pictures, token_ids, image_features."""
+def _inputs(model, encoder, tokenizer, temporal):
+    """Returns the inputs that both models have, and what questions look at.
+
+    These are a dict of pictures, then token_ids, image_features and memory.
+    """
+    features = keras.Input(encoder.output_shape[1:], name=model.features_key)
     return (
-        picture_inputs(encoder),
+        picture_inputs(encoder, model.picture_key),
         keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids"),
-        keras.Input(encoder.output_shape[1:], name="image_features"),
+        features,
+        features if temporal is None else temporal(features),
     )
 
 
@@ -212,22 +222,26 @@ class ChoosingVQAModel(VQAModel):
         tokenizer: a ``Tokenizer`` of questions.
         answers: an ``AnswerVocabulary``.
         chooser: an ``AnswerChooser``, or None for the usual one.
+        temporal: of a model of clips, the ``Temporal`` layer; None for pictures.
         name: name of the model.
     """
 
-    def __init__(self, encoder, reader, tokenizer, answers, *, chooser=None, name="vqa"):
+    def __init__(
+        self, encoder, reader, tokenizer, answers, *, chooser=None, temporal=None, name="vqa"
+    ):
         reader.text_encoder.vocabulary_size = tokenizer.vocabulary_size
         reader.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
         chooser = chooser or AnswerChooser(len(answers), dtype=reader.dtype_policy)
-        pictures, token_ids, features = _inputs(encoder, tokenizer)
+        pictures, token_ids, features, memory = _inputs(self, encoder, tokenizer, temporal)
         decoder = keras.Model(
-            {"image_features": features, "token_ids": token_ids},
-            chooser(reader(features, token_ids)[0]),
+            {self.features_key: features, "token_ids": token_ids},
+            chooser(reader(memory, token_ids)[0]),
             name="decoder",
         )
-        outputs = decoder({"image_features": encode(encoder, pictures), "token_ids": token_ids})
+        encoded = encode(encoder, pictures, key=self.picture_key)
+        outputs = decoder({self.features_key: encoded, "token_ids": token_ids})
         super().__init__({**pictures, "token_ids": token_ids}, outputs, name=name)
-        self._set_parts(encoder, decoder, reader, tokenizer)
+        self._set_parts(encoder, decoder, temporal, reader, tokenizer)
         self.chooser = chooser
         self.answers = answers
         with tf.init_scope():
@@ -245,7 +259,7 @@ class ChoosingVQAModel(VQAModel):
 
     def find_answers(self, image_features, token_ids, top_k):
         """Returns the k most probable answers of the vocabulary."""
-        inputs = {"image_features": image_features, "token_ids": token_ids}
+        inputs = {self.features_key: image_features, "token_ids": token_ids}
         logits = self.decoder(inputs, training=False)
         softmax = self.answers.activation == "softmax"
         probabilities = tf.nn.softmax(logits) if softmax else tf.sigmoid(logits)
@@ -261,6 +275,7 @@ class ChoosingVQAModel(VQAModel):
             "tokenizer": serialize(self.tokenizer),
             "answers": serialize(self.answers),
             "chooser": serialize_unbuilt(self.chooser),
+            **self._temporal_config(),
             "name": self.name,
         }
 
@@ -275,26 +290,28 @@ class WritingVQAModel(VQAModel):
         tokenizer: a ``Tokenizer`` of questions.
         answers: a ``Tokenizer`` of answers.
         writer: an ``AnswerWriter``; its vocabulary size becomes that of ``answers``.
+        temporal: of a model of clips, the ``Temporal`` layer; None for pictures.
         name: name of the model.
     """
 
-    def __init__(self, encoder, reader, tokenizer, answers, writer, *, name="vqa"):
+    def __init__(self, encoder, reader, tokenizer, answers, writer, *, temporal=None, name="vqa"):
         reader.text_encoder.vocabulary_size = tokenizer.vocabulary_size
         reader.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
         writer.text_decoder.vocabulary_size = answers.vocabulary_size
         writer.text_decoder.tokens_vary = reader.tokens_vary
-        pictures, token_ids, features = _inputs(encoder, tokenizer)
+        pictures, token_ids, features, memory = _inputs(self, encoder, tokenizer, temporal)
         answer_ids = keras.Input((None, answers.max_length - 1), dtype="int32", name="answer_ids")
-        joint, _, words, memory = reader(features, token_ids)
+        joint, _, words, seen = reader(memory, token_ids)
         texts = {"token_ids": token_ids, "answer_ids": answer_ids}
         decoder = keras.Model(
-            {"image_features": features, **texts},
-            writer(joint, words, memory, token_ids, answer_ids),
+            {self.features_key: features, **texts},
+            writer(joint, words, seen, token_ids, answer_ids),
             name="decoder",
         )
-        outputs = decoder({"image_features": encode(encoder, pictures), **texts})
+        encoded = encode(encoder, pictures, key=self.picture_key)
+        outputs = decoder({self.features_key: encoded, **texts})
         super().__init__({**pictures, **texts}, outputs, name=name)
-        self._set_parts(encoder, decoder, reader, tokenizer)
+        self._set_parts(encoder, decoder, temporal, reader, tokenizer)
         self.writer = writer
         self.answers = answers
 
@@ -310,7 +327,9 @@ class WritingVQAModel(VQAModel):
 
     def find_answers(self, image_features, token_ids, top_k):
         """Returns the k best answers of a beam search."""
-        joint, _, words, memory = self.reader(image_features, token_ids, training=False)
+        joint, _, words, memory = self.reader(
+            self.remember(image_features), token_ids, training=False
+        )
         tokens = self.writer.join(joint, words, memory, token_ids)
         strategy = BeamSearch(
             max(top_k, LEAST_BEAM), num_return=top_k, constraints=(NO_UNKNOWN, MinimumLength(1))
@@ -329,5 +348,6 @@ class WritingVQAModel(VQAModel):
             "tokenizer": serialize(self.tokenizer),
             "answers": serialize(self.answers),
             "writer": serialize_unbuilt(self.writer),
+            **self._temporal_config(),
             "name": self.name,
         }

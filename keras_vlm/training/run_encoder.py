@@ -57,7 +57,7 @@ def _make_grid(run, dtype):
     # The error would list published models only, where the user may have meant a backbone.
     if not copy.exists() and not is_model(run.backbone):
         check_choice(type(run).__name__, "backbone", run.backbone, BACKBONES)
-    found = load(copy if copy.exists() else run.backbone).encoder
+    found = load(copy if copy.exists() else run.backbone).picture_encoder
     _check_backbone(run, "backbone", found)
     defaults = {field.name: field.default for field in dataclasses.fields(run)}
     # Its own size and way to resize, unless others are asked for.
@@ -69,22 +69,23 @@ def _make_grid(run, dtype):
     return found.thawed(_trainable_from(run, found.architecture), dtype=dtype, **changes)
 
 
-def thaw_start(run, found, kind):
+def thaw_start(run, found, kind, *, clips=False):
     """Returns the encoder of the model that a run goes on from, with the layers that shall learn.
 
     Args:
         run: a ``TrainingRun`` with a ``start``.
         found: the model.
         kind: the class of the task's models.
+        clips: whether the run is of clips, and may go on from a model of these.
 
     Returns:
-        A ``Backbone``.
+        A ``Backbone``, or a ``FrameEncoder`` of a model of clips.
 
     Raises:
         TypeError: the model is of another task, or its encoder is no ``Backbone``.
         ValueError: the model reads another language.
     """
-    if not isinstance(found, kind):
+    if not isinstance(found, kind) or (found.temporal is not None and not clips):
         raise TypeError(
             f"{type(run).__name__}: start must be a {kind.__name__}, got {run.start!r}, a "
             f"{type(found).__name__}. To take over its encoder alone, pass it as backbone."

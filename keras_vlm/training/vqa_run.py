@@ -139,15 +139,10 @@ def _build(run, training, found, optimizer):
             "easy_vqa, scenes, folder with questions.csv."
         )
     if found is not None:
-        encoder = thaw_start(run, found, VQAModel)
-        answers = found.answers
-        if isinstance(answers, AnswerVocabulary):
-            balanced = run.balance == "loss"
-            answers = AnswerVocabulary(**{**answers.get_config(), "balanced": balanced})
         model = build_vqa(
-            encoder,
+            thaw_start(run, found, VQAModel),
             tokenizer=found.tokenizer,
-            answers=answers,
+            answers=rebalance(run, found.answers),
             text=fresh_copy(found.reader.text_encoder),
             fusion=fresh_copy(found.reader.fusion),
             optimizer=optimizer,
@@ -178,3 +173,18 @@ def _build(run, training, found, optimizer):
         optimizer=optimizer,
         precision=run.precision,
     )
+
+
+def rebalance(run, answers):
+    """Returns the answers of the model that a run goes on from, with the run's own balance.
+
+    Args:
+        run: a ``VQARun``.
+        answers: an ``AnswerVocabulary`` or a ``Tokenizer``.
+
+    Returns:
+        An object of the same kind.
+    """
+    if not isinstance(answers, AnswerVocabulary):
+        return answers
+    return AnswerVocabulary(**{**answers.get_config(), "balanced": run.balance == "loss"})

@@ -282,7 +282,7 @@ def test_cached_features_train_as_pictures_do(examples, tmp_path):
     ("options", "message"),
     [
         ({"backbone": "vgg61"}, r"architecture must be one of .*got 'vgg61'.*mean 'vgg1"),
-        ({"text": "lstn"}, "text must be one of 'lstm', 'transformer', got 'lstn'.*mean 'lstm'"),
+        ({"text": "lstn"}, "text must be one of 'lstm', 'gru', 'transformer', got 'lstn'.*mean 'lstm'"),
         ({"fusion": "atention"}, "fusion must be one of .*got 'atention'.*mean 'attention'"),
         ({"precision": "half"}, "precision must be one of .*got 'half'"),
         ({"label_smoothing": 1.5}, "label_smoothing must be a number from 0 to 0.999, got 1.5"),

@@ -1,6 +1,7 @@
-"""The files of captions that ``folder:DIR`` takes, each read as one stream of records.
+"""The files of captions that ``folder:DIR`` and ``video:DIR`` take, each as one stream of records.
 
-Refuses to know pictures: none is looked for here. The forms are described in ``folder.py``.
+Of a video a record may say ``video`` for ``image``. Refuses to know pictures: none is looked for
+here. The forms are described in ``folder.py``.
 """
 
 import re
@@ -44,7 +45,8 @@ def _read_json_lines(path):
 def _read_csv(path):
     for where, record in read_csv(path):
         # An empty cell of an optional column says nothing.
-        said = {k: text.strip() for k, text in record.items() if k in REQUIRED or text.strip()}
+        needed = (*REQUIRED, "video")
+        said = {k: text.strip() for k, text in record.items() if k in needed or text.strip()}
         yield read_record(said, where)
 
 
@@ -65,7 +67,8 @@ def _read_json(path):
 
 def _read_tabs(path):
     lines = read_lines(path)
-    if lines and set(REQUIRED) <= set(lines[0][1].strip().split(",")):
+    columns = set(lines[0][1].strip().split(",")) if lines else set()
+    if "caption" in columns and columns & {"image", "video"}:
         yield from _read_csv(path)
         return
     for where, line in lines:
@@ -92,7 +95,8 @@ def read_record(record, where):
     Raises:
         DataError: a key is missing, or its value is of the wrong kind.
     """
-    image = get_key(record, "image", where, str)
+    is_video = isinstance(record, dict) and "video" in record and "image" not in record
+    image = get_key(record, "video" if is_video else "image", where, str)
     captions = get_key(record, "captions" if "captions" in record else "caption", where)
     captions = [captions] if isinstance(captions, str) else captions
     if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
