@@ -141,6 +141,11 @@ class LSTMDecoder(RecurrentDecoder):
     # What it says, and its cell.
     state_vectors = 2
 
+    @property
+    def lstms(self):
+        """The recurrent layers, by the name that saved models have for them."""
+        return self.recurrent_layers
+
     def run_layer(self, layer, words, first, packing, training):
         """Runs one layer over words [M,D]; without XLA, over real words only."""
         if packing.row_lengths is None:
