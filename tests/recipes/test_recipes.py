@@ -14,7 +14,7 @@ from keras_vlm.data.moving_scenes import draw_moving_scenes, render_clip
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = sorted(
     path
-    for task in ("captioning", "retrieval", "vqa")
+    for task in ("captioning", "retrieval", "vqa", "video")
     for path in (ROOT / "recipes").glob(f"{task}_*.py")
 )
 # What each task's scores have, and in which of its stages the backbone learns; None: that differs.
