@@ -255,6 +255,19 @@ def check_reads(where, tokenizer):
         )
 
 
+def makers_of(table, policy):
+    """Returns the table that ``core.checks.resolve`` takes, of layers of one precision.
+
+    Args:
+        table: dict from a name to a class of layers.
+        policy: Keras dtype policy.
+
+    Returns:
+        A dict from a name to a function without arguments that makes the layer.
+    """
+    return {name: (lambda kind=kind: kind(dtype=policy)) for name, kind in table.items()}
+
+
 def resolve_optimizer(optimizer, compute_dtype):
     """Turns ``"adamw"``, another Keras name or an optimizer into one that fits the precision.
 

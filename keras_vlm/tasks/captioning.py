@@ -16,6 +16,7 @@ from keras_vlm.tasks.base import (
     PRECISIONS,
     PictureTextModel,
     encode,
+    makers_of,
     picture_inputs,
     resolve_optimizer,
 )
@@ -70,6 +71,34 @@ def build_captioner(
     where = "build_captioner"
     check_choice(where, "precision", precision, PRECISIONS)
     check_number(where, "label_smoothing", label_smoothing, minimum=0, maximum=0.999)
+    check_writes(where, tokenizer, text, fusion)
+
+    policy = keras.DTypePolicy(precision)
+    encoder = resolve_backbone(backbone, image_size, dtype=policy)
+    decoder = resolve_decoder(where, text, fusion, policy)
+
+    captioner = Captioner(encoder, decoder, tokenizer)
+    captioner.compile(
+        optimizer=resolve_optimizer(optimizer, decoder.compute_dtype),
+        loss=MaskedCrossEntropy(label_smoothing),
+        jit_compile="auto",
+    )
+    return captioner
+
+
+def check_writes(where, tokenizer, text, fusion):
+    """Raises unless a builder has a tokenizer, and a fusion where the decoder has none.
+
+    Args:
+        where: name of the builder.
+        tokenizer: a ``Tokenizer``.
+        text: a decoder, or its name.
+        fusion: a fusion, its name, or None.
+
+    Raises:
+        TypeError: ``tokenizer`` is none.
+        ValueError: there are two fusions.
+    """
     if not isinstance(tokenizer, Tokenizer):
         raise TypeError(
             f"{where}: tokenizer must be a Tokenizer, got {tokenizer!r}. "
@@ -80,24 +109,29 @@ def build_captioner(
             f"{where}: fusion must be None with a decoder object, which has one, got {fusion!r}."
         )
 
-    policy = keras.DTypePolicy(precision)
-    encoder = resolve_backbone(backbone, image_size, dtype=policy)
-    decoder = text
-    if not isinstance(text, TextDecoder):
-        check_choice(where, "text", text, TEXT_DECODERS)
-        makers = {
-            name: (lambda kind=kind: kind(dtype=policy)) for name, kind in FUSIONS.items()
-        }
-        fused = resolve(where, "fusion", fusion or "attention", makers, Fusion)
-        decoder = TEXT_DECODERS[text](fused, dtype=policy)
 
-    captioner = Captioner(encoder, decoder, tokenizer)
-    captioner.compile(
-        optimizer=resolve_optimizer(optimizer, decoder.compute_dtype),
-        loss=MaskedCrossEntropy(label_smoothing),
-        jit_compile="auto",
-    )
-    return captioner
+def resolve_decoder(where, text, fusion, policy):
+    """Turns a name, or a decoder, into a ``TextDecoder``.
+
+    Args:
+        where: name of the builder.
+        text: a decoder, or its name.
+        fusion: for a name: a fusion, its name, or None for ``"attention"``.
+        policy: Keras dtype policy, for names.
+
+    Returns:
+        A ``TextDecoder``.
+
+    Raises:
+        TypeError: ``fusion`` is neither a name nor a fusion.
+        ValueError: a name is unknown.
+    """
+    if isinstance(text, TextDecoder):
+        return text
+    check_choice(where, "text", text, TEXT_DECODERS)
+    makers = makers_of(FUSIONS, policy)
+    fused = resolve(where, "fusion", fusion or "attention", makers, Fusion)
+    return TEXT_DECODERS[text](fused, dtype=policy)
 
 
 def check_whole(examples):

@@ -86,7 +86,7 @@ def build_retriever(
 
     policy = keras.DTypePolicy(precision)
     encoder = resolve_backbone(backbone, image_size, dtype=policy)
-    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in TEXT_ENCODERS.items()}
+    makers = base.makers_of(TEXT_ENCODERS, policy)
     text_encoder = resolve(where, "text", text, makers, TextEncoder)
     pair_loss = resolve(where, "loss", loss, PAIR_LOSSES, PairLoss)
     if isinstance(dim, (tuple, list)):

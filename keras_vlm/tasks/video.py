@@ -4,13 +4,11 @@ Refuses to know files, scores and servers. Dimension letters: B batch, F frames,
 N tokens of a frame, C their width, M tokens of a clip's memory, D width.
 """
 
-
-from keras_vlm.core.checks import check_choice, check_number, resolve
-from keras_vlm.fusion import FUSIONS, QUESTION_FUSIONS, QuestionFusion
-from keras_vlm.fusion.base import Fusion
+from keras_vlm.core.checks import check_number, resolve
+from keras_vlm.fusion import QUESTION_FUSIONS, QuestionFusion
 from keras_vlm.losses import MaskedCrossEntropy
-from keras_vlm.tasks.base import PictureTextModel, resolve_optimizer
-from keras_vlm.tasks.captioning import Captioner
+from keras_vlm.tasks.base import PictureTextModel, makers_of, resolve_optimizer
+from keras_vlm.tasks.captioning import Captioner, check_writes, resolve_decoder
 from keras_vlm.tasks.question_reader import QuestionReader
 from keras_vlm.tasks.video_models import (
     ChoosingVideoQAModel,
@@ -19,9 +17,9 @@ from keras_vlm.tasks.video_models import (
 )
 from keras_vlm.tasks.vqa import assemble, choose_loss, resolve_words
 from keras_vlm.tasks.vqa_models import VQAModel
-from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
+from keras_vlm.text import TEXT_ENCODERS
 from keras_vlm.text.answers import AnswerVocabulary
-from keras_vlm.text.decoder import TextDecoder, fresh_copy
+from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.text.encoders import TextEncoder
 from keras_vlm.vision.backbones import resolve_backbone
 from keras_vlm.vision.frame_encoder import FrameEncoder
@@ -65,6 +63,7 @@ def build_video_captioner(
         TypeError: an option is neither a name nor the object it names.
 
     Example:
+        >>> from keras_vlm.text import Tokenizer
         >>> from keras_vlm.vision.backbones import Backbone
         >>> model = build_video_captioner(
         ...     Backbone("conv_small", image_size=32, weights=None, trainable_from="all"),
@@ -78,24 +77,11 @@ def build_video_captioner(
     if start is not None:
         _check_left_out(where, start, tokenizer=tokenizer, fusion=fusion)
         tokenizer, text = start.tokenizer, fresh_copy(start.text_decoder)
-    if not isinstance(tokenizer, Tokenizer):
-        raise TypeError(
-            f"{where}: tokenizer must be a Tokenizer, got {tokenizer!r}. "
-            "Make one with Tokenizer.fit(data['train'])."
-        )
-    if isinstance(text, TextDecoder) and fusion is not None:
-        raise ValueError(
-            f"{where}: fusion must be None with a decoder object, which has one, got {fusion!r}."
-        )
+    check_writes(where, tokenizer, text, fusion)
 
     encoder, policy = _make_encoder(where, backbone, num_frames)
     temporal = _make_temporal(where, temporal, policy)
-    decoder = text
-    if not isinstance(text, TextDecoder):
-        check_choice(where, "text", text, TEXT_DECODERS)
-        makers = _makers(FUSIONS, policy)
-        fused = resolve(where, "fusion", fusion or "attention", makers, Fusion)
-        decoder = TEXT_DECODERS[text](fused, dtype=policy)
+    decoder = resolve_decoder(where, text, fusion, policy)
 
     captioner = VideoCaptioner(
         encoder, decoder, tokenizer, temporal=temporal, name="video_captioner"
@@ -143,6 +129,7 @@ def build_video_qa(
         TypeError: an option is neither a name nor the object it names.
 
     Example:
+        >>> from keras_vlm.text import Tokenizer
         >>> from keras_vlm.vision.backbones import Backbone
         >>> model = build_video_qa(
         ...     Backbone("conv_small", image_size=32, weights=None, trainable_from="all"),
@@ -161,8 +148,8 @@ def build_video_qa(
 
     encoder, policy = _make_encoder(where, backbone, num_frames)
     temporal = _make_temporal(where, temporal, policy)
-    text = resolve(where, "text", text, _makers(TEXT_ENCODERS, policy), TextEncoder)
-    makers = _makers(QUESTION_FUSIONS, policy)
+    text = resolve(where, "text", text, makers_of(TEXT_ENCODERS, policy), TextEncoder)
+    makers = makers_of(QUESTION_FUSIONS, policy)
     fusion = resolve(where, "fusion", fusion, makers, QuestionFusion)
 
     reader = QuestionReader(text, fusion, dtype=policy, name="reader")
@@ -214,12 +201,7 @@ def _make_encoder(where, backbone, num_frames):
 
 def _make_temporal(where, temporal, policy):
     """Returns a ``Temporal`` by its name, or as it is."""
-    return resolve(where, "temporal", temporal, _makers(TEMPORALS, policy), Temporal)
-
-
-def _makers(table, policy):
-    """Returns the table of ``resolve`` for layers of a precision."""
-    return {name: (lambda kind=kind: kind(dtype=policy)) for name, kind in table.items()}
+    return resolve(where, "temporal", temporal, makers_of(TEMPORALS, policy), Temporal)
 
 
 def carry_over(where, source, target):

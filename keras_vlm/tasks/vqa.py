@@ -13,7 +13,7 @@ from keras_vlm.data.questions import flatten
 from keras_vlm.fusion import QUESTION_FUSIONS, QuestionFusion
 from keras_vlm.fusion.multi_head import MultiHeadFusion
 from keras_vlm.losses import ANSWER_LOSSES, MaskedCrossEntropy
-from keras_vlm.tasks.base import PRECISIONS, check_reads, resolve_optimizer
+from keras_vlm.tasks.base import PRECISIONS, check_reads, makers_of, resolve_optimizer
 from keras_vlm.tasks.question_reader import AnswerWriter, QuestionReader
 from keras_vlm.tasks.vqa_models import ChoosingVQAModel, WritingVQAModel
 from keras_vlm.text import TEXT_ENCODERS, LSTMDecoder, Tokenizer
@@ -78,10 +78,9 @@ def build_vqa(
 
     policy = keras.DTypePolicy(precision)
     encoder = resolve_backbone(backbone, image_size, dtype=policy)
-    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in TEXT_ENCODERS.items()}
+    makers = makers_of(TEXT_ENCODERS, policy)
     text_encoder = resolve(where, "text", text, makers, TextEncoder)
-    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in QUESTION_FUSIONS.items()}
-    fusion = resolve(where, "fusion", fusion, makers, QuestionFusion)
+    fusion = resolve(where, "fusion", fusion, makers_of(QUESTION_FUSIONS, policy), QuestionFusion)
 
     reader = QuestionReader(text_encoder, fusion, dtype=policy, name="reader")
     model = assemble(encoder, reader, tokenizer, answers)

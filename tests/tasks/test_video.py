@@ -1,5 +1,6 @@
 """Models of clips: every temporal layer keeps the contracts; carried-over weights; bad input."""
 
+import copy
 import subprocess
 import sys
 
@@ -288,6 +289,10 @@ def test_clips_are_no_pictures(examples):
         model.batches(load_data("scenes:5")["train"])
     with pytest.raises(TypeError, match="examples must be a split of clips"):
         video_qa().batches(load_data("scenes:5")["train"])
+    stemmed = copy.copy(examples)
+    stemmed.hurt = ("stem",)
+    with pytest.raises(ValueError, match="must have whole captions to learn to write, .* by stem"):
+        model.batches(stemmed)
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,7 @@ def test_a_single_frame_model_is_a_picture_model(tmp_path):
         (VideoCaptioningRun, {"temporal": "men"}, "temporal must be one of .*got 'men'.*'mean'"),
         (VideoQARun, {"num_frames": 0}, "num_frames must be a whole number >= 1, got 0"),
         (VideoQARun, {"text": "lst"}, "text must be one of .*got 'lst'"),
+        (VideoQARun, {"regions": "grid+boxes"}, "regions must be 'grid' for clips"),
         (VideoCaptioningRun, {"objective": "self_critical"}, "start must be a captioner"),
     ],
 )
