@@ -44,6 +44,12 @@ setup(
         "metrics": ["pycocoevalcap"],
         "search": ["usearch>=2.26"],
         "vqa": ["easy-vqa"],
+        "zh": ["jieba"],
+        "hub": ["keras-hub"],
+        "ui": ["nicegui", "pillow"],
+        "text": ["snowballstemmer", "stopwordsiso"],
+        # Its wheels hold FFmpeg and its codecs.
+        "video": ["av>=18"],
         "qdrant": ["qdrant-client>=1.16"],
         "test": [
             "pytest",
@@ -55,6 +61,15 @@ setup(
             "usearch>=2.26",
             "qdrant-client>=1.16",
             "easy-vqa",
+            "jieba",
+            "keras-hub",
+            "nicegui",
+            "pillow",
+            "websockets",
+            "snowballstemmer",
+            "stopwordsiso",
+            "pycocotools",
+            "av>=18",
         ],
         "oracles": [
             "torch",

@@ -18,11 +18,12 @@ from keras_vlm.core.files import replace_folder
 from keras_vlm.tasks.captioning import Captioner
 from keras_vlm.tasks.reranking import Reranker
 from keras_vlm.tasks.retrieval import Retriever
+from keras_vlm.tasks.video_models import VideoCaptioner, VideoQAModel
 from keras_vlm.tasks.vqa_models import VQAModel
 from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH, packaged_key
 from keras_vlm.vision.input_statistics import finalize_normalization
 
-MODEL_CLASSES = (Captioner, Retriever, Reranker, VQAModel)
+MODEL_CLASSES = (Captioner, Retriever, Reranker, VQAModel, VideoCaptioner, VideoQAModel)
 INSTALLED = pathlib.Path(__file__).parent / "saved_models"
 CHECKOUT = pathlib.Path(__file__).parent.parent / "saved_models"
 

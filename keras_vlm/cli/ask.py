@@ -38,6 +38,22 @@ def run(options):
             f"{type(model).__name__}. Train one with keras-vlm train --task vqa."
         )
     answers = model.answer(options.image, options.questions, top_k=options.top_k)
+    return tell_answers(options, options.image, "picture", answers)
+
+
+def tell_answers(options, path, noun, answers):
+    """Prints answers; returns 1 if nothing could be read, or a question not be answered.
+
+    Args:
+        options: with ``command``, ``questions`` and ``json``.
+        path: the picture's or video's path.
+        noun: ``"picture"`` or ``"video"``.
+        answers: list of ``Answer``.
+
+    Returns:
+        The exit code.
+    """
+    command = f"keras-vlm {options.command}"
     if options.json:
         print_json(
             [
@@ -53,15 +69,15 @@ def run(options):
             ]
         )
     if answers[0].problem == UNREADABLE:
-        print(f"keras-vlm ask: {options.image}: cannot be read as a picture.", file=sys.stderr)
+        print(f"{command}: {path}: cannot be read as a {noun}.", file=sys.stderr)
         return 1
     for question, answer in zip(options.questions, answers, strict=True):
         if not options.json:
             told = ", ".join(f"{text} ({score:.2f})" for text, score in answer.candidates)
             print_text(f"{question}  {told}" if len(answers) > 1 else told)
         if answer.problem:
-            print(f"keras-vlm ask: {question!r}: {answer.problem}.", file=sys.stderr)
+            print(f"{command}: {question!r}: {answer.problem}.", file=sys.stderr)
         if answer.unknown_words:
             words = ", ".join(answer.unknown_words)
-            print(f"keras-vlm ask: {question!r}: unknown words: {words}.", file=sys.stderr)
+            print(f"{command}: {question!r}: unknown words: {words}.", file=sys.stderr)
     return 0 if all(answer.text for answer in answers) else 1

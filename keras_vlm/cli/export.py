@@ -1,6 +1,7 @@
 """Write one SavedModel that does the whole job, for TensorFlow Serving.
 
-A captioner turns picture bytes into captions; a model that answers questions turns picture bytes
+A captioner turns picture bytes into captions, a model of clips encoded frames (`frame_bytes`, and
+signature `frames` for frames as they are); a model that answers questions turns picture bytes
 and a question into an answer (signatures serving_default, top_k, ask_many); a retriever turns
 picture bytes, and sentences, into vectors of one space (signatures embed_image and embed_text).
 
@@ -44,6 +45,9 @@ def run(options):
         xla=options.xla,
         overwrite=options.overwrite,
     )
+    if hasattr(model, "num_frames"):
+        print(_tell_clips(path, model))
+        return
     asks = hasattr(model, "answer")
     question = ', question=tf.constant(["is it red?"])' if asks else ""
     field = ', "question": "is it red?"' if asks else ""
@@ -56,3 +60,20 @@ In Python, with TensorFlow alone:
 
 With TensorFlow Serving, over REST:
   {{"instances": [{{"image_bytes": {{"b64": "..."}}{field}}}]}}""")
+
+
+def _tell_clips(path, model):
+    """Returns how to call a model of clips."""
+    asks = hasattr(model, "answer")
+    question = ', question=tf.constant(["which way does it move?"])' if asks else ""
+    field = ', "question": "which way does it move?"' if asks else ""
+    frames = ", ".join(['{"b64": "..."}'] * 2)
+    return f"""Written: {path}
+
+In Python, with TensorFlow alone, for the frames of a clip as pictures, {model.num_frames} or more:
+  model = tf.saved_model.load("{path}")
+  frames = tf.constant([[open(name, "rb").read() for name in names]])
+  model.signatures["serving_default"](frame_bytes=frames{question})
+
+With TensorFlow Serving, over REST:
+  {{"instances": [{{"frame_bytes": [{frames}, ...]{field}}}]}}"""

@@ -7,9 +7,13 @@ import sys
 # Names only: a subcommand's imports, TensorFlow among them, wait until it is called.
 COMMANDS = {
     "quickstart": "train, score, export and look, on rendered data, in a few minutes",
+    "data": "look at a data set, or write it as TFRecord shards",
+    "annotate": "write captions, questions and boxes in the browser",
+    "augment": "show augmented pictures, as training will see them",
     "train": "train a model on photos of your own, or resume a run",
     "caption": "write captions for pictures",
     "ask": "ask questions about a picture",
+    "video": "caption, ask about, summarize or search a video",
     "index": "put pictures into an index, to be found by a sentence",
     "search": "find pictures by a sentence or by a picture",
     "classify": "tell which label fits a picture, without training",

@@ -28,6 +28,7 @@ def run(options):
         print(f"{model['name']:42s} {model['task']:12s} {model['size_mb']:5.1f}  {scores}")
     print(
         "\nUse one: keras-vlm caption NAME photo.jpg, "
-        "keras-vlm ask NAME photo.jpg 'is it red?', or "
+        "keras-vlm ask NAME photo.jpg 'is it red?', "
+        "keras-vlm video caption clip.mp4 --model NAME, or "
         "keras-vlm index DIR --model NAME --out INDEX"
     )

@@ -2,16 +2,21 @@ r"""Train a model, or resume a run that was interrupted: type the same command a
 
 --task captioning writes a sentence for a picture; --task retrieval finds pictures by a sentence,
 and sentences by a picture; --task reranking puts in order what a retriever has found; --task vqa
-answers questions about a picture.
+answers questions about a picture; --task video-caption and --task video-qa do so for clips.
 
 DATA is one of
   scenes                        rendered shapes, no files needed
   folder:DIR                    pictures with captions.jsonl or captions.csv (questions.csv, ...)
   flickr8k:DIR                  the original files of Flickr8k
-  coco:ANNOTATIONS.json:DIR     COCO captions
+  coco:ANNOTATIONS.json:DIR     COCO captions; with :INSTANCES.json boxes and masks too
   tfds:coco_captions            TensorFlow Datasets
   vqa_v2:QUESTIONS.json:ANNOTATIONS.json:DIR   the official files of VQA v2
   easy_vqa                      easy-VQA, of its PyPI package
+and for clips one of
+  moving_scenes                 rendered shapes that move, no files needed
+  video:DIR                     videos with captions.jsonl or captions.csv (questions.csv, ...)
+  msvd:CAPTIONS.txt:DIR         MSVD's file of sentences and its clips
+  msr_vtt:ANNOTATIONS.json:DIR  MSR-VTT
 
 OUT gets model.keras (the best epoch), scores.json, log.csv, curves.png and run.json.
 
@@ -26,6 +31,8 @@ example:
     --keys file=all.json,folder=pictures,image=img_name,question=q,answer=a
   keras-vlm train folder:my_photos --out runs/rerank --task reranking \
     --retriever runs/search/model.keras
+  keras-vlm train video:my_clips --out runs/clips --task video-caption \
+    --start captioner-lite0-lstm-flickr8k --temporal mean
 """
 
 import argparse
@@ -53,11 +60,14 @@ HELP = {
     "objective": "cross_entropy, or self_critical: follow the CIDEr-D of captions that the model "
     "draws itself; a second stage after --start",
     "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ..., "
-    "or a model of this package, whose encoder is taken over",
+    "hub:DIR_OR_URL, keras_hub:PRESET, or a model of this package, whose encoder is taken over",
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
-    "text": "text layers: lstm or transformer; for retrieval and vqa also gru or bag",
-    "fusion": "how words look at the picture: attention, additive, dot_product, concat; for vqa "
-    "also stacked_attention, hadamard, co_attention, cross_attention",
+    "temporal": "how frames become one memory: mean, lstm, transformer (where nothing is given) or "
+    "attention; with --start a model of pictures, how its frames do",
+    "num_frames": "frames of a clip, spread evenly over it; 8 where nothing is given",
+    "text": "text layers: lstm, gru or transformer; for retrieval and questions also bag",
+    "fusion": "how words look at the picture: attention, additive, dot_product, concat; for "
+    "questions also stacked_attention, hadamard, co_attention, cross_attention",
     "fusion_layers": "layers of co_attention or cross_attention",
     "retriever": "the retriever whose answers are put in order, by name or file: training begins "
     "with its backbone (frozen), words and text layers",
@@ -72,8 +82,12 @@ HELP = {
     "memory_dropout": "share of the picture's units dropped",
     "image_size": "pixels a side",
     "resize": "pictures of another aspect: stretch, crop (the middle) or pad (on black)",
+    "regions": "picture tokens: grid, boxes or masks of the data, or several: grid+boxes",
+    "max_regions": "boxes, and masks, of a picture at most",
     "augment": "flip (also with a feature cache), light, standard",
     "cache": "folder of the feature cache; 'auto' is OUT/features where one is possible",
+    "unit": "what text is split into: word, character, jieba (Chinese words; captioning) or piece "
+    "(trained parts of words)",
     "minimum_count": "words seen fewer times are unknown",
     "max_length": "positions of a caption or question, start and end included",
     "epochs": "passes over the training split",
@@ -98,6 +112,12 @@ NEXT = {
   keras-vlm evaluate {model} {data} --split test
   keras-vlm export {model} {out}/served/1""",
     "vqa": """  keras-vlm ask {model} photo.jpg "what is there?"
+  keras-vlm evaluate {model} {data} --split test{keys}
+  keras-vlm export {model} {out}/served/1""",
+    "video-caption": """  keras-vlm video caption clip.mp4 --model {model}
+  keras-vlm evaluate {model} {data} --split test
+  keras-vlm export {model} {out}/served/1""",
+    "video-qa": """  keras-vlm video ask clip.mp4 "what happens?" --model {model}
   keras-vlm evaluate {model} {data} --split test{keys}
   keras-vlm export {model} {out}/served/1""",
     "reranking": """  keras-vlm evaluate {retriever} {data} --split test --rerank {model}
@@ -167,6 +187,12 @@ def _tasks():
     from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
     from keras_vlm.training.reranking_run import RerankingRun, train_reranker
     from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
+    from keras_vlm.training.video_run import (
+        VideoCaptioningRun,
+        VideoQARun,
+        train_video_captioner,
+        train_video_qa,
+    )
     from keras_vlm.training.vqa_run import VQARun, train_vqa
 
     return {
@@ -174,6 +200,8 @@ def _tasks():
         "retrieval": (RetrievalRun, train_retriever),
         "vqa": (VQARun, train_vqa),
         "reranking": (RerankingRun, train_reranker),
+        "video-caption": (VideoCaptioningRun, train_video_captioner),
+        "video-qa": (VideoQARun, train_video_qa),
     }
 
 

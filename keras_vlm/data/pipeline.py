@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras_vlm.core.checks import check_number
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import augment
+from keras_vlm.vision.augmentation import augment, augment_regions
 from keras_vlm.vision.image import decode_safely
 
 AUTOTUNE = tf.data.AUTOTUNE
@@ -53,7 +53,7 @@ class EpochSeed:
         return tf.constant(self.seed, tf.int64) * 1_000_003 + epoch
 
 
-def image_batches(
+def image_batches(  # noqa: PLR0913 - what a batch is made of
     examples,
     tokenizer,
     batch_size,
@@ -63,6 +63,7 @@ def image_batches(
     augmentation=None,
     captions_per_image=5,
     epoch_seed=None,
+    region_shapes=None,
 ):
     """Makes training batches of pictures and captions.
 
@@ -75,28 +76,35 @@ def image_batches(
         augmentation: an ``Augmentation``, or None; it needs an ``epoch_seed``.
         captions_per_image: K; more captions are drawn from, fewer leave rows of padding.
         epoch_seed: an ``EpochSeed`` to shuffle by, or None for the split's own order.
+        region_shapes: None or {}, or a dict from ``"boxes"`` and ``"masks"`` to the shapes that
+            they are brought to; they move with the picture.
 
     Returns:
         A ``tf.data.Dataset`` of ``({"images": [B,H,W,3] float32, "token_ids": [B,K,T] int32},
-        targets [B,K,T] int32)``. An unreadable picture is reported on standard error with the
-        count so far; its row is black and its captions are padding, so it teaches nothing.
+        targets [B,K,T] int32)``, and of the regions beside the images. An unreadable picture is
+        reported on standard error with the count so far; its row is black and its captions are
+        padding, so it teaches nothing.
     """
     unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
+    check_regions(examples, region_shapes)
 
     def read(example, seed):
         image, valid = decode_safely(example["image_bytes"], image_size, resize)
         report_unreadable(valid, example["image_id"], unreadable)
         pair = tf.stack([seed, example["index"]])
         captions = example["captions"]
+        regions = {key: example[key] for key in region_shapes or ()}
         if augmentation is not None:
             image, flipped = augment(image, pair, augmentation)
+            regions = augment_regions(regions, pair, augmentation, image_size)
             lowered = tf.strings.lower(captions, encoding="utf-8")
             mirrored = swap_left_right(lowered, tokenizer.language)
             captions = tf.where(flipped, mirrored, captions)
             image = tf.where(valid, image, 0.0)
-        rows = _choose(tokenizer(captions), tf.shape(captions)[0], captions_per_image, pair)
+        rows = choose_captions(tokenizer(captions), tf.shape(captions)[0], captions_per_image, pair)
         rows = tf.where(valid, rows, PAD_ID)
-        return _shift({"images": tf.ensure_shape(image, (*image_size, 3))}, rows)
+        pictures = {"images": tf.ensure_shape(image, (*image_size, 3))}
+        return shift_targets({**pictures, **fit_regions(regions, region_shapes)}, rows)
 
     def epoch(seed):
         shuffle_seed = None if epoch_seed is None else seed
@@ -145,13 +153,13 @@ def feature_batches(
         features = tf.numpy_function(gather, [indices, chosen], tf.float16, stateful=False)
         features = tf.ensure_shape(features, (None, *caches[0].shape))
         rows = tf.map_fn(
-            lambda item: _choose(
+            lambda item: choose_captions(
                 tokens[item[0], item[1]], counts[item[0]], captions_per_image, item[2]
             ),
             (tf.cast(indices, tf.int32), chosen, pairs),
             fn_output_signature=tf.int32,
         )
-        return _shift({"image_features": features}, rows)
+        return shift_targets({"image_features": features}, rows)
 
     def epoch(seed):
         order = tf.constant(readable, tf.int64)
@@ -191,22 +199,37 @@ class _View:
     def __init__(self, cache, examples, tokenizer):
         self.cache = cache
         self.rows = cache.fill(examples)
-        most = max((len(captions) for captions in examples.captions), default=1)
-        self.tokens = np.zeros((len(examples), most, tokenizer.max_length), np.int32)
-        texts = [caption for captions in examples.captions for caption in captions]
-        lowered = tf.strings.lower(tf.constant(texts), encoding="utf-8")
-        if cache.mirror:
-            lowered = swap_left_right(lowered, tokenizer.language)
-        places = [
-            (picture, place)
-            for picture, captions in enumerate(examples.captions)
-            for place in range(len(captions))
-        ]
-        self.tokens[tuple(np.array(places).T)] = tokenizer(lowered).numpy()
+        self.tokens = tokenize_captions(examples, tokenizer, mirror=cache.mirror)
 
 
-def _choose(rows, count, captions_per_image, pair):
-    """Draws K of the first ``count`` token rows [...,T] at random; pads if there are fewer."""
+def tokenize_captions(examples, tokenizer, *, mirror=False):
+    """Turns all captions of a split into token ids.
+
+    Args:
+        examples: a data split of n pictures.
+        tokenizer: a ``Tokenizer``.
+        mirror: whether left and right change places.
+
+    Returns:
+        int32 array [n,K,T+1], K the most captions of a picture; missing ones are padding.
+    """
+    most = max((len(captions) for captions in examples.captions), default=1)
+    tokens = np.zeros((len(examples), most, tokenizer.max_length), np.int32)
+    texts = [caption for captions in examples.captions for caption in captions]
+    lowered = tf.strings.lower(tf.constant(texts), encoding="utf-8")
+    if mirror:
+        lowered = swap_left_right(lowered, tokenizer.language)
+    places = [
+        (picture, place)
+        for picture, captions in enumerate(examples.captions)
+        for place in range(len(captions))
+    ]
+    tokens[tuple(np.array(places).T)] = tokenizer(lowered).numpy()
+    return tokens
+
+
+def choose_captions(rows, count, captions_per_image, pair):
+    """Draws K of the first ``count`` token rows [n,T] by a seed ``pair`` [2]; pads if fewer."""
     order = tf.random.experimental.stateless_shuffle(tf.range(count), pair)[:captions_per_image]
     chosen = tf.gather(rows, order)
     missing = captions_per_image - tf.shape(chosen)[0]
@@ -214,9 +237,48 @@ def _choose(rows, count, captions_per_image, pair):
     return tf.ensure_shape(chosen, (captions_per_image, rows.shape[-1]))
 
 
-def _shift(inputs, rows):
+def shift_targets(inputs, rows):
     """Splits token rows [...,T+1] into inputs and targets."""
     return {**inputs, "token_ids": rows[..., :-1]}, rows[..., 1:]
+
+
+def check_regions(examples, region_shapes):
+    """Raises unless a split has the regions that a model takes.
+
+    Args:
+        examples: a data split.
+        region_shapes: dict from their names to shapes, or None.
+
+    Raises:
+        ValueError: it has not.
+    """
+    has = examples.dataset().element_spec if region_shapes else {}
+    for key in region_shapes or ():
+        if key not in has:
+            raise ValueError(
+                f"{examples.name}:{examples.split}: the split must have {key} for this model, got "
+                f"none (it has {', '.join(has)}). Sources with regions: coco with an instances "
+                "file, folder with boxes, tfds with objects; or detect_regions(examples, detector)."
+            )
+
+
+def fit_regions(regions, region_shapes):
+    """Brings a picture's regions to the model's number: the first R, then zeros.
+
+    Args:
+        regions: dict from names to tensors [n,...].
+        region_shapes: dict from names to shapes ``(R, ...)``, or None.
+
+    Returns:
+        A dict of tensors [R,...].
+    """
+    fitted = {}
+    for key, (most, *shape) in (region_shapes or {}).items():
+        kept = regions[key][:most]
+        missing = most - tf.shape(kept)[0]
+        kept = tf.pad(kept, [[0, missing]] + [[0, 0]] * len(shape))
+        fitted[key] = tf.ensure_shape(kept, (most, *shape))
+    return fitted
 
 
 def report_unreadable(valid, image_id, unreadable):

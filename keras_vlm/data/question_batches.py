@@ -12,11 +12,18 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm.data.pipeline import AUTOTUNE, batch_epochs, readable_places, report_unreadable
+from keras_vlm.data.pipeline import (
+    AUTOTUNE,
+    batch_epochs,
+    check_regions,
+    fit_regions,
+    readable_places,
+    report_unreadable,
+)
 from keras_vlm.data.questions import flatten
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import augment
+from keras_vlm.vision.augmentation import augment, augment_regions
 from keras_vlm.vision.image import decode_safely
 
 
@@ -90,11 +97,15 @@ class DecodedPictures:
         image_size: ``(H, W)`` in pixels.
         resize: how pictures are brought to that size, as in ``vision.image``.
         augmentation: an ``Augmentation``, or None.
+        region_shapes: None or {}, or the shapes of the regions, as for ``image_batches``.
+
+    Raises:
+        ValueError: the split has no such regions.
     """
 
-    key = "images"
-
-    def __init__(self, examples, image_size, resize, augmentation=None):
+    def __init__(self, examples, image_size, resize, augmentation=None, region_shapes=None):
+        check_regions(examples, region_shapes)
+        self._region_shapes = region_shapes or {}
         self.examples = examples
         self.places = np.arange(len(examples))
         self._size, self._resize, self._augmentation = image_size, resize, augmentation
@@ -102,20 +113,23 @@ class DecodedPictures:
         self._unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def read(self, place, pair):
-        """Returns (image [H,W,3] float32, readable [] bool, mirrored [] bool)."""
+        """Returns ({"images": [H,W,3] float32, ...}, readable [] bool, mirrored [] bool)."""
         image, valid = decode_safely(
             self.examples.read_picture(place), self._size, self._resize
         )
         report_unreadable(valid, self._image_ids[place], self._unreadable)
         mirrored = tf.constant(False)
+        regions = self.examples.read_regions(place, self._region_shapes)
         if self._augmentation is not None:
             image, mirrored = augment(image, pair, self._augmentation)
             image = tf.where(valid, image, 0.0)
-        return tf.ensure_shape(image, (*self._size, 3)), valid, mirrored
+            regions = augment_regions(regions, pair, self._augmentation, self._size)
+        pictures = {"images": tf.ensure_shape(image, (*self._size, 3))}
+        return {**pictures, **fit_regions(regions, self._region_shapes)}, valid, mirrored
 
-    def gather(self, images):
-        """Returns a batch of images as it is."""
-        return images
+    def gather(self, pictures):
+        """Returns a batch of images, and perhaps their regions, as it is."""
+        return pictures
 
 
 class CachedPictures:
@@ -125,8 +139,6 @@ class CachedPictures:
         examples: a data split.
         caches: one ``FeatureCache``, or two, the second of mirrored pictures.
     """
-
-    key = "image_features"
 
     def __init__(self, examples, caches):
         self._caches = caches
@@ -140,7 +152,7 @@ class CachedPictures:
         return tf.stack([place, view]), tf.constant(True), view > 0
 
     def gather(self, keys):
-        """Returns the features [B,N,C] float16 of keys [B,2]."""
+        """Returns the features [B,N,C] float16 of keys [B,2], by their name in a batch."""
 
         def gather(keys):
             return np.stack(
@@ -148,7 +160,8 @@ class CachedPictures:
             )
 
         features = tf.numpy_function(gather, [keys], tf.float16, stateful=False)
-        return tf.ensure_shape(features, (None, *self._caches[0].shape))
+        shape = (None, *self._caches[0].shape)
+        return {"image_features": tf.ensure_shape(features, shape)}
 
 
 def question_batches(
@@ -217,7 +230,7 @@ def question_batches(
     def complete(picture, real, chosen):
         tokens = tf.where(real[..., None], chosen.pop("token_ids"), PAD_ID)
         more, targets = finish(chosen, real)
-        inputs = {pictures.key: pictures.gather(picture), "token_ids": tokens[..., :-1], **more}
+        inputs = {**pictures.gather(picture), "token_ids": tokens[..., :-1], **more}
         return inputs, targets
 
     dataset = batch_epochs(epoch, len(pictures.places), batch_size, epoch_seed)

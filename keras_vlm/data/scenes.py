@@ -161,19 +161,36 @@ def render_scene(scene, image_size=64):
         uint8 [H,H,3].
     """
     uniform = np.random.Generator(np.random.PCG64(scene.seed)).random
+    image = paint_background(uniform, image_size)
+    for one in scene.objects:
+        image = paint_shape(image, one, np.array(COLOURS[one.colour]) + 0.08 * (uniform(3) - 0.5))
+    noise = 0.04 * (uniform((image_size, image_size, 1)) - 0.5)
+    return to_pixels(image + noise)
+
+
+def paint_background(uniform, image_size):
+    """Returns a shaded background, float [H,H,3] in 0..1, drawn with ``uniform``."""
     centres = (np.arange(image_size) + 0.5) / image_size
     x, y = centres[None, :], centres[:, None]
     shade, slope_x, slope_y = 0.25 + 0.55 * uniform(), 0.2 * uniform() - 0.1, 0.2 * uniform() - 0.1
     background = shade + slope_x * (x - 0.5) + slope_y * (y - 0.5)
-    image = np.repeat(background[:, :, None], 3, axis=2)
-    for one in scene.objects:
-        colour = np.array(COLOURS[one.colour]) + 0.08 * (uniform(3) - 0.5)
-        distance = SHAPES[one.shape]((x - one.x) / one.radius, (y - one.y) / one.radius)
-        # The share of a pixel that is inside, from its centre's distance to the edge.
-        inside = np.clip(0.5 - distance * one.radius * image_size, 0.0, 1.0)[:, :, None]
-        image = image * (1.0 - inside) + colour * inside
-    noise = 0.04 * (uniform((image_size, image_size, 1)) - 0.5)
-    return np.floor(np.clip(image + noise, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return np.repeat(background[:, :, None], 3, axis=2)
+
+
+def paint_shape(image, one, colour):
+    """Returns the image [H,H,3] with a ``SceneObject`` on it in a colour [3], with smooth edges."""
+    image_size = len(image)
+    centres = (np.arange(image_size) + 0.5) / image_size
+    x, y = centres[None, :], centres[:, None]
+    distance = SHAPES[one.shape]((x - one.x) / one.radius, (y - one.y) / one.radius)
+    # The share of a pixel that is inside, from its centre's distance to the edge.
+    inside = np.clip(0.5 - distance * one.radius * image_size, 0.0, 1.0)[:, :, None]
+    return image * (1.0 - inside) + colour * inside
+
+
+def to_pixels(image):
+    """Returns an image in 0..1 as uint8."""
+    return np.floor(np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
 def _draw_objects(uniform):

@@ -5,10 +5,12 @@ faked.
 
 Dimension letters: B batch, H height, W width, N picture tokens, C their width, K captions a
 picture, Q questions a picture, T text positions, A answers a question, S answers that count, R
-regions (boxes).
+regions (boxes or masks), S a mask's side.
 """
 
 import tensorflow as tf
+
+from keras_vlm.vision.regions import MASK_SIDE
 
 # The split that chooses the best epoch. Sources that call it "dev" take this name too.
 DEFAULT_VALIDATION_SPLIT = "val"
@@ -25,7 +27,8 @@ EXAMPLE_FIELDS = {
     "questions": tf.TensorSpec([None], tf.string),  # [Q], all of a picture: it is encoded once
     "answers": tf.TensorSpec([None, None], tf.string),  # [Q,A], "" where an annotator is missing
     "boxes": tf.TensorSpec([None, 4], tf.float32),  # [R,4]
-    "labels": tf.TensorSpec([None], tf.string),  # [R], one a box
+    "labels": tf.TensorSpec([None], tf.string),  # [R], one a box or a mask
+    "masks": tf.TensorSpec([None, MASK_SIDE, MASK_SIDE], tf.uint8),  # [R,S,S] of 0 and 1
     "language": tf.TensorSpec([], tf.string),
 }
 REQUIRED_FIELDS = ("image_bytes", "image_id", "index")
@@ -34,6 +37,8 @@ REQUIRED_FIELDS = ("image_bytes", "image_id", "index")
 BATCH_FIELDS = {
     "images": tf.TensorSpec([None, None, None, 3], tf.float32),  # [B,H,W,3], values 0..255
     "image_features": tf.TensorSpec([None, None, None], tf.float16),  # [B,N,C], of a cache
+    "boxes": tf.TensorSpec([None, None, 4], tf.float32),  # [B,R,4], zeros are padding
+    "masks": tf.TensorSpec([None, None, MASK_SIDE, MASK_SIDE], tf.uint8),  # [B,R,S,S]
     "token_ids": tf.TensorSpec([None, None, None], tf.int32),  # [B,K,T] or [B,Q,T], 0 is padding
     "answer_ids": tf.TensorSpec([None, None, None], tf.int32),  # [B,Q,L], written answers
     "targets": tf.TensorSpec([None, None, None], tf.int32),  # [B,K,T], token_ids one step ahead

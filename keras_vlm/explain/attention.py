@@ -37,10 +37,17 @@ def check_attends(captioner):
     Raises:
         TypeError: it cannot.
     """
-    if not hasattr(getattr(captioner, "text_decoder", None), "attend"):
+    if getattr(captioner, "region_shapes", None):
         raise TypeError(
-            f"attend_words: captioner must be a Captioner, got {type(captioner).__name__}: an "
-            "ensemble and a SavedModel do not say where a word looked."
+            "attend_words: captioner must look at the grid alone, got one with regions: their "
+            "weights are those of captioner.text_decoder.attend."
+        )
+    attends = hasattr(getattr(captioner, "text_decoder", None), "attend")
+    if not attends or getattr(captioner, "temporal", None) is not None:
+        raise TypeError(
+            "attend_words: captioner must be a Captioner, got "
+            f"{type(captioner).__name__}: an ensemble, a SavedModel and a model of clips do not "
+            "say where a word looked."
         )
 
 

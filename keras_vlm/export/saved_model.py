@@ -1,7 +1,7 @@
-"""Writing the SavedModel: picture bytes in; caption, answer or vector out.
+"""Writing the SavedModel: picture bytes, or frames, in; caption, answer or vector out.
 
-Refuses to know how the model was trained. Dimension letters: B batch, n texts a picture, E width of
-a retriever's space, Q questions a picture, k candidates.
+Refuses to know how the model was trained. Dimension letters: B batch, F frames of a clip, n
+texts a picture, E width of a retriever's space, Q questions a picture, k candidates.
 """
 
 import json
@@ -15,16 +15,19 @@ from keras_vlm.core.files import check_output_folder, replace_folder
 from keras_vlm.export.endpoints import captioner_endpoints, retriever_endpoints, vqa_endpoints
 from keras_vlm.tasks.reranking import Reranker
 from keras_vlm.tasks.retrieval import Retriever
+from keras_vlm.tasks.video_models import ClipModel
 from keras_vlm.tasks.vqa_models import VQAModel
 
 ABOUT = "keras_vlm.json"
+TASKS_OF_CLIPS = {"captioning": "video-caption", "vqa": "video-qa"}
 
 
 def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrite=False):
     """Writes a SavedModel that does a model's whole job, from encoded pictures and raw text.
 
-    ``image_bytes`` [B] string are JPEG, PNG, GIF, BMP or WebP, of any sizes, mixed. Signatures of a
-    captioner:
+    ``image_bytes`` [B] string are JPEG, PNG, GIF, BMP or WebP, of any sizes, mixed. A model with
+    regions takes ``boxes`` [B,R,4] float32 or ``masks`` [B,R,S,S] uint8 beside them, zeros where a
+    picture has fewer. Signatures of a captioner:
 
     - ``serving_default`` and ``beam``: beam search; ``caption`` [B] string, ``score`` [B] float32;
     - ``greedy``: the same by greedy search, several times faster;
@@ -46,11 +49,17 @@ def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrit
     - ``ask_many``: the same for ``questions`` [B,Q], each picture encoded once; a row with fewer
       is filled up with ``""``.
 
+    Models of clips take ``frame_bytes`` [B,f] string in place of ``image_bytes``: encoded frames,
+    of any number, spread evenly over the clip. One signature more, ``frames``, does what
+    ``serving_default`` does for frames as they are, [B,F,h,w,3] float32 in 0..255, F as many as
+    the model looks at. (A video file itself cannot be sent: no TensorFlow op decodes one.)
+
     A picture that cannot be read has the caption ``""`` and the score -inf, a vector of zeros, or
     the answer ``""`` and the score 0, as an empty question has; the rest of its batch is answered.
 
     Args:
-        model: a ``Captioner``, a ``CaptionerEnsemble``, a ``Retriever`` or a ``VQAModel``.
+        model: a ``Captioner``, a ``CaptionerEnsemble``, a ``Retriever``, a ``VQAModel``, or a
+            captioner or a VQA model of clips.
         path: the folder to write; TensorFlow Serving expects ``NAME/VERSION``, VERSION a number.
         beam_size: width of a captioner's beam search.
         top_k: candidates of a ``VQAModel``'s signatures; a vocabulary of fewer gives all.
@@ -83,6 +92,7 @@ def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrit
         "resize": model.resize,
         "vocabulary_size": model.tokenizer.vocabulary_size,
         "language": model.tokenizer.language,
+        "region_shapes": {key: list(shape) for key, shape in model.region_shapes.items()},
     }
     if isinstance(model, Retriever):
         endpoints = retriever_endpoints(model)
@@ -93,6 +103,8 @@ def export_saved_model(model, path, *, beam_size=3, top_k=5, xla=False, overwrit
     else:
         endpoints = captioner_endpoints(model, beam_size, xla)
         about |= {"task": "captioning", "beam_size": beam_size}
+    if isinstance(model, ClipModel):
+        about |= {"task": TASKS_OF_CLIPS[about["task"]], "num_frames": model.num_frames}
     about["signatures"] = sorted(endpoints)
     archive = keras.export.ExportArchive()
     archive.track(model)

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm.data.image_inputs import read_encoded
+from keras_vlm.data.clip_inputs import count_clips, is_single_clip, read_encoded_clips
+from keras_vlm.data.image_inputs import read_encoded, read_encoded_with_regions
 from keras_vlm.decoding import BeamSearch
 from keras_vlm.export.saved_model import ABOUT
 from keras_vlm.tasks.asking import AnswerMixin
@@ -24,7 +25,8 @@ def open_saved_model(path):
         path: its folder, or the folder of its versions, of which the last is taken.
 
     Returns:
-        A ``ServedCaptioner``, a ``ServedRetriever`` or a ``ServedVQAModel``.
+        A ``ServedCaptioner``, a ``ServedRetriever``, a ``ServedVQAModel``, or one of these for
+        clips.
 
     Raises:
         FileNotFoundError: the folder holds no SavedModel.
@@ -32,7 +34,12 @@ def open_saved_model(path):
     """
     note = find_version(path) / "assets.extra" / ABOUT
     task = json.loads(note.read_text(encoding="utf-8"))["task"] if note.exists() else None
-    kinds = {"retrieval": ServedRetriever, "vqa": ServedVQAModel}
+    kinds = {
+        "retrieval": ServedRetriever,
+        "vqa": ServedVQAModel,
+        "video-caption": ServedVideoCaptioner,
+        "video-qa": ServedVideoQAModel,
+    }
     return kinds.get(task, ServedCaptioner)(path)
 
 
@@ -60,7 +67,19 @@ def find_version(path):
     return versions[-1].parent
 
 
-class ServedCaptioner:
+class ServedPictures:
+    """Mixin of served models: they are sent encoded pictures, and perhaps their regions."""
+
+    def _read_inputs(self, images, batch_size):
+        """Yields the SavedModel's inputs, a dict of a batch of pictures each."""
+        region_shapes = self.about.get("region_shapes")
+        if region_shapes:
+            return read_encoded_with_regions(images, region_shapes, batch_size=batch_size)
+        found = read_encoded(images, batch_size=batch_size)
+        return ({"image_bytes": encoded} for encoded in found)
+
+
+class ServedCaptioner(ServedPictures):
     """A SavedModel of ``export_saved_model``, with the ``caption`` method of a ``Captioner``.
 
     Args:
@@ -105,12 +124,10 @@ class ServedCaptioner:
         call = self._loaded.signatures["greedy" if wanted == 1 else "n_best"]
         results = []
         progress = keras.utils.Progbar(None, unit_name="picture") if verbose else None
-        for encoded in read_encoded(images, batch_size=batch_size):
-            found = call(image_bytes=encoded)
-            texts = found["caption" if wanted == 1 else "captions"].numpy().reshape(
-                len(encoded), -1
-            )
-            scores = found["score" if wanted == 1 else "scores"].numpy().reshape(len(encoded), -1)
+        for pictures in self._read_inputs(images, batch_size):
+            found, count = call(**pictures), len(next(iter(pictures.values())))
+            texts = found["caption" if wanted == 1 else "captions"].numpy().reshape(count, -1)
+            scores = found["score" if wanted == 1 else "scores"].numpy().reshape(count, -1)
             results.extend(
                 [(text.decode("utf-8"), float(score)) for text, score in zip(*row, strict=True)]
                 for row in zip(texts, scores, strict=True)
@@ -120,7 +137,7 @@ class ServedCaptioner:
         return results if with_scores else [found[0][0] for found in results]
 
 
-class ServedRetriever:
+class ServedRetriever(ServedPictures):
     """A SavedModel of ``export_saved_model``, with the ``embed_`` methods of a ``Retriever``.
 
     Args:
@@ -148,8 +165,8 @@ class ServedRetriever:
         call = self._loaded.signatures["embed_image"]
         progress = keras.utils.Progbar(None, unit_name="picture") if verbose else None
         found, done = [], 0
-        for encoded in read_encoded(images, batch_size=batch_size):
-            found.append(call(image_bytes=encoded)["embedding"].numpy())
+        for pictures in self._read_inputs(images, batch_size):
+            found.append(call(**pictures)["embedding"].numpy())
             done += len(found[-1])
             if progress:
                 progress.update(done)
@@ -174,7 +191,7 @@ class ServedRetriever:
         return np.concatenate(found) if found else np.zeros((0, self.about["dim"]), np.float32)
 
 
-class ServedVQAModel(AnswerMixin):
+class ServedVQAModel(AnswerMixin, ServedPictures):
     """A SavedModel of ``export_saved_model``, with the ``answer`` method of a ``VQAModel``.
 
     At most as many candidates are given as were exported (``top_k``).
@@ -191,7 +208,8 @@ class ServedVQAModel(AnswerMixin):
         self._loaded, self.about = _load(path, {"top_k", "ask_many"})
 
     def _read_pictures(self, images, batch_size):
-        return ((encoded,) for encoded in read_encoded(images, batch_size=batch_size))
+        read = self._read_inputs(images, batch_size)
+        return ((pictures, next(iter(pictures.values()))) for pictures in read)
 
     def _answer_batch(self, batch, questions, top_k):
         if top_k > self.about["top_k"]:
@@ -200,10 +218,37 @@ class ServedVQAModel(AnswerMixin):
                 f"{self.about['top_k']}, got {top_k}. Export it again with another top_k."
             )
         call = self._loaded.signatures["ask_many"]
-        found = call(image_bytes=batch[0], questions=questions)
+        found = call(**batch[0], questions=questions)
         names = ("answers", "scores", "known", "unknown_words", "readable")
         texts, scores, *others = (found[name].numpy() for name in names)
         return texts[..., :top_k], scores[..., :top_k], *others
+
+
+class ServedClips:
+    """Mixin of served models of clips: they are sent encoded frames."""
+
+    @property
+    def num_frames(self):
+        """F, frames of a clip that the model looks at."""
+        return self.about["num_frames"]
+
+    def _read_inputs(self, videos, batch_size):
+        found = read_encoded_clips(videos, self.num_frames, batch_size=batch_size)
+        return ({"frame_bytes": encoded} for encoded in found)
+
+    def _is_single(self, videos):
+        return is_single_clip(videos)
+
+    def _count(self, videos):
+        return count_clips(videos)
+
+
+class ServedVideoCaptioner(ServedClips, ServedCaptioner):
+    """A ``ServedCaptioner`` of clips: it takes videos as ``VideoCaptioner.caption`` does."""
+
+
+class ServedVideoQAModel(ServedClips, ServedVQAModel):
+    """A ``ServedVQAModel`` of clips: it takes videos as ``VideoQAModel.answer`` does."""
 
 
 def _load(path, wanted):

@@ -129,7 +129,7 @@ class CoAttention(AttentionStack):
         super().build_layers(width, memory_shape)
         self.picture_pooling = self.pooling("picture_pooling")
 
-    def meet(self, words, mask, memory, questions, training):
+    def meet(self, words, mask, memory, memory_mask, questions, training):
         """Returns joint [R,D] and the weights [R,N] by which the picture was pooled."""
         for parts in self.word_layers:
             words, _ = self.look(parts, "self", words, mask=mask, training=training)
@@ -137,13 +137,15 @@ class CoAttention(AttentionStack):
         words = self.word_norm(words)
         picture = memory
         for i, parts in enumerate(self.picture_layers):
-            picture, _ = self.look(parts, "self", picture, training=training)
+            picture, _ = self.look(parts, "self", picture, mask=memory_mask, training=training)
             if i == 0:
                 picture = ops.repeat(picture, questions, axis=0)
+                if memory_mask is not None:
+                    memory_mask = ops.repeat(memory_mask, questions, axis=0)
             picture, _ = self.look(parts, "guide", picture, words, mask, training)
             picture = self.think(parts, picture, training)
         asked, _ = self.word_pooling(words, token_mask=mask)
-        seen, weights = self.picture_pooling(self.picture_norm(picture))
+        seen, weights = self.picture_pooling(self.picture_norm(picture), token_mask=memory_mask)
         return self.joint_norm(asked + seen), weights
 
 
@@ -164,11 +166,11 @@ class CrossAttention(AttentionStack):
 
     word_looks = ("self", "guide")
 
-    def meet(self, words, mask, memory, questions, training):
+    def meet(self, words, mask, memory, memory_mask, questions, training):
         """Returns joint [R,D] and weights [R,N]: where the pooled words looked last."""
         picture = memory
         for parts in self.picture_layers:
-            picture, _ = self.look(parts, "self", picture, training=training)
+            picture, _ = self.look(parts, "self", picture, mask=memory_mask, training=training)
             picture = self.think(parts, picture, training)
         picture = self.picture_norm(picture)
         length, width = words.shape[1:]
@@ -176,7 +178,7 @@ class CrossAttention(AttentionStack):
             words, _ = self.look(parts, "self", words, mask=mask, training=training)
             # The questions of a picture read its keys and values together.
             words = ops.reshape(words, (-1, questions * length, width))
-            words, weights = self.look(parts, "guide", words, picture, training=training)
+            words, weights = self.look(parts, "guide", words, picture, memory_mask, training)
             words = ops.reshape(words, (-1, length, width))
             words = self.think(parts, words, training)
         asked, share = self.word_pooling(self.word_norm(words), token_mask=mask)

@@ -1,8 +1,9 @@
 """How a whole question meets a picture: its words become one vector that has looked.
 
-Contract: ``fusion(words [B,Q,T,D], word_mask [B,Q,T], memory [B,N,D]) -> joint [B,Q,D], weights
-[B,Q,N]``; each row of weights sums to 1. Refuses to know the answers. Dimension letters: B batch, Q
-questions a picture, T text positions, N picture tokens, D model width.
+Contract: ``fusion(words [B,Q,T,D], word_mask [B,Q,T], memory [B,N,D], memory_mask [B,N]) -> joint
+[B,Q,D], weights [B,Q,N]``; each row of weights sums to 1 over real tokens. Refuses to know the
+answers. Dimension letters: B batch, Q questions a picture, T text positions, N picture tokens, D
+model width.
 """
 
 import keras
@@ -35,20 +36,21 @@ class QuestionFusion(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy)
         self.build_layers(words_shape[-1], memory_shape)
 
-    def call(self, words, word_mask, memory, training=None):
+    def call(self, words, word_mask, memory, memory_mask=None, training=None):
         """Returns joint [B,Q,D] and weights [B,Q,N].
 
         Args:
             words: [B,Q,T,D] float, of as many questions a picture.
             word_mask: [B,Q,T] bool, True for a real word.
             memory: [B,N,D] float, the picture's tokens.
+            memory_mask: [B,N] bool, True for a real token, or None for all.
             training: whether dropout is on.
         """
         length, width = words.shape[-2:]
         questions = words.shape[1] if words.shape[1] is not None else ops.shape(words)[1]
         rows = ops.reshape(words, (-1, length, width))
         mask = ops.reshape(word_mask, (-1, length))
-        joint, weights = self.meet(rows, mask, memory, questions, training)
+        joint, weights = self.meet(rows, mask, memory, memory_mask, questions, training)
         return (
             ops.reshape(joint, (-1, questions, width)),
             ops.reshape(weights, (-1, questions, weights.shape[-1])),
@@ -63,8 +65,8 @@ class QuestionFusion(keras.layers.Layer):
         """Builds what the subclass needs, for a width D and the memory's shape."""
         raise NotImplementedError
 
-    def meet(self, words, mask, memory, questions, training):
-        """Fuses words [B*Q,T,D] under mask [B*Q,T] with memory [B,N,D]."""
+    def meet(self, words, mask, memory, memory_mask, questions, training):
+        """Fuses words [B*Q,T,D] under mask [B*Q,T] with memory [B,N,D] under memory_mask."""
         raise NotImplementedError
 
     def get_config(self):
@@ -106,11 +108,11 @@ class PooledQuestion(QuestionFusion):
         )
         self.joint_dense.build((None, None, width + memory_shape[-1]))
 
-    def meet(self, words, mask, memory, questions, training):
+    def meet(self, words, mask, memory, memory_mask, questions, training):
         """Returns joint [B,Q,D] and weights [B,Q,N]."""
         asked, _ = self.pooling(words, token_mask=mask)
         asked = ops.reshape(asked, (-1, questions, words.shape[-1]))
-        seen, weights = self.fusion(asked, memory, training=training)
+        seen, weights = self.fusion(asked, memory, memory_mask=memory_mask, training=training)
         joint = ops.concatenate([asked, seen], axis=-1)
         return self.joint_dense(self.dropout(joint, training=training)), weights
 

@@ -8,6 +8,7 @@ from keras_vlm.metrics.cider import cider_d
 from keras_vlm.metrics.ptb import ptb_tokenize
 from keras_vlm.metrics.rouge import rouge_l
 from keras_vlm.metrics.signature import Signature, describe_references
+from keras_vlm.text.units import load_jieba
 
 CAPTION_SCORES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
 
@@ -17,11 +18,40 @@ def split_characters(text):
     return " ".join(character for character in text if character.isalnum())
 
 
+def split_jieba_words(text):
+    """Puts a space between Chinese words, by jieba, and drops punctuation.
+
+    Raises:
+        ImportError: jieba is missing; the message gives the command that installs it.
+    """
+    words = (word.strip() for word in load_jieba()(text))
+    return " ".join(word for word in words if any(letter.isalnum() for letter in word))
+
+
 SCORE_TOKENIZERS = {
     "ptb": ptb_tokenize,
     "characters": split_characters,
+    "jieba": split_jieba_words,
     "whitespace": lambda text: text,
 }
+
+
+def exact_match(references, hypotheses):
+    """Returns the share of captions that equal one of their references, word for word.
+
+    Args:
+        references: list of n lists of tokenized texts.
+        hypotheses: list of n tokenized texts.
+
+    Returns:
+        A float, 0 to 1.
+
+    Example:
+        >>> exact_match([["a dog runs", "a dog"], ["a cat"]], ["a dog", "a dog"])
+        0.5
+    """
+    right = [text in texts for texts, text in zip(references, hypotheses, strict=True)]
+    return sum(right) / len(right)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +86,8 @@ def score_captions(
         references: list of n lists of raw strings; any number a picture.
         hypotheses: list of n raw strings.
         tokenizer: ``"ptb"`` (Penn Treebank words without punctuation, as COCO's evaluation),
-            ``"characters"`` (Chinese) or ``"whitespace"`` (already tokenized).
+            ``"characters"`` or ``"jieba"`` (Chinese characters, or words) or ``"whitespace"``
+            (already tokenized).
         brevity_penalty: whether BLEU has it.
         split: data and split, for the signature.
         decoding: how captions were searched for, for the signature.

@@ -10,7 +10,7 @@ class Signature:
     """What has to be the same before two scores may be compared.
 
     Attributes:
-        tokenizer: ``"ptb"``, ``"characters"`` or ``"whitespace"``.
+        tokenizer: ``"ptb"``, ``"characters"``, ``"jieba"`` or ``"whitespace"``.
         brevity_penalty: whether BLEU has it.
         references: how many a picture, such as ``"5"`` or ``"1-7"``.
         split: data and split, such as ``"flickr8k:dev"``, or None.

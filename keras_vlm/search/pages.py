@@ -21,7 +21,8 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa; }}
-h1 {{ font-size: 1.3rem; }} h2 {{ font-size: 1rem; margin: 2rem 0 .5rem; }}
+h1 {{ font-size: 1.3rem; }} p {{ max-width: 48rem; }}
+h2 {{ font-size: 1rem; margin: 2rem 0 .5rem; }}
 .sheet {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
 figure {{ margin: 0; width: {pixels}px; }}
 img, .none {{ width: {pixels}px; height: {pixels}px; object-fit: contain; background: #e8e8e8;
@@ -38,7 +39,7 @@ figcaption b {{ font-variant-numeric: tabular-nums; }}
 """
 
 
-def write_contact_sheet(sections, path, *, title):
+def write_contact_sheet(sections, path, *, title, pictures=None):
     """Writes pictures under headings, each with its name and a note.
 
     Args:
@@ -46,27 +47,54 @@ def write_contact_sheet(sections, path, *, title):
             there is no picture that can be read is shown by its name.
         path: the HTML file to write, atomically; thumbnails are inside it.
         title: what the page is.
+        pictures: None where the keys are paths; else a dict from keys to encoded pictures.
     """
-    thumbnails = _thumbnails(list(dict.fromkeys(key for _, rows in sections for key, _ in rows)))
-    parts = []
-    for heading, rows in sections:
-        figures = "".join(_figure(key, note, thumbnails[key]) for key, note in rows)
-        parts.append(f'<h2>{_escape(heading)}</h2>\n<div class="sheet">{figures}</div>')
+    keys = list(dict.fromkeys(key for _, rows in sections for key, _ in rows))
+    thumbnails = _thumbnails(keys, read_or_nothing if pictures is None else pictures.__getitem__)
+    write_page(
+        [
+            (heading, [(thumbnails[key], note, key, _link(key)) for key, note in rows])
+            for heading, rows in sections
+        ],
+        path,
+        title=title,
+    )
+
+
+def write_page(sections, path, *, title, lead=""):
+    """Writes small pictures that are at hand under headings.
+
+    Args:
+        sections: list of ``(heading, figures)``; a figure is ``(jpeg, note, text, link)``: bytes,
+            or None where there is no picture; two strings, of which the first is bold; and where
+            the picture leads, or None.
+        path: the HTML file to write, atomically.
+        title: what the page is.
+        lead: a paragraph below the title.
+    """
+    parts = [f"<p>{_escape(lead)}</p>"] if lead else []
+    for heading, figures in sections:
+        shown = "".join(_figure(*figure) for figure in figures)
+        parts.append(f'<h2>{_escape(heading)}</h2>\n<div class="sheet">{shown}</div>')
     page = PAGE.format(title=_escape(title), sections="\n".join(parts), pixels=THUMBNAIL_PIXELS)
     with replace_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _figure(key, note, jpeg):
+def _link(key):
+    """Returns a link that browsers follow from a page on disk; data sets may have no file."""
     path = pathlib.Path(key)
+    return path.resolve().as_uri() if path.is_file() else None
+
+
+def _figure(jpeg, note, text, link):
     picture = '<div class="none">no picture</div>'
     if jpeg is not None:
         data = base64.b64encode(jpeg).decode("ascii")
         picture = f'<img alt="" src="data:image/jpeg;base64,{data}">'
-    # A link that browsers follow from a page on disk; a picture of a data set may have no file.
-    if path.is_file():
-        picture = f'<a href="{_escape(path.resolve().as_uri())}">{picture}</a>'
-    told = f"<b>{_escape(note)}</b> {_escape(key)}"
+    if link is not None:
+        picture = f'<a href="{_escape(link)}">{picture}</a>'
+    told = f"<b>{_escape(note)}</b> {_escape(text)}"
     return f"\n<figure>{picture}<figcaption>{told}</figcaption></figure>"
 
 
@@ -75,13 +103,13 @@ def _escape(text):
     return html.escape(str(text).encode("utf-8", errors="replace").decode("utf-8"))
 
 
-def _thumbnails(keys):
+def _thumbnails(keys, read):
     """Returns for each path a small JPEG, or None where there is no picture that can be read."""
     found = {}
     for start in range(0, len(keys), BATCH):
         part = keys[start : start + BATCH]
         size = (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS)
-        images, valid = decode_pictures([read_or_nothing(key) for key in part], size, "pad")
+        images, valid = decode_pictures([read(key) for key in part], size, "pad")
         images = tf.saturate_cast(tf.round(images), tf.uint8)
         for key, image, readable in zip(part, images, valid.numpy(), strict=True):
             found[key] = tf.io.encode_jpeg(image, quality=80).numpy() if readable else None

@@ -41,9 +41,10 @@ class Answer:
 
 
 class AnswerMixin:
-    """``answer`` for whoever implements the two methods below.
+    """``answer`` for whoever implements the methods below.
 
     - ``_read_pictures(images, batch_size)`` yields batches of pictures, tuples of tensors [b,...];
+    - ``_is_single(images)`` and ``_count(images)`` say how many they are, where not pictures;
     - ``_answer_batch(batch, questions [b,Q], top_k)`` returns texts [b,Q,k], probabilities [b,Q,k],
       known [b,Q], unknown [b,Q] and readable [b], NumPy arrays.
     """
@@ -71,13 +72,12 @@ class AnswerMixin:
             ValueError: ``questions`` has not one entry a picture, or ``top_k`` is out of range.
         """
         check_number("answer", "top_k", top_k, minimum=1, integer=True)
-        single = is_single(images)
-        asked = _arrange(images, questions, single)
-        total = count_pictures(images)
+        single, total = self._is_single(images), self._count(images)
+        asked = _arrange(images, questions, single, total)
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
         found = []
         for batch in self._read_pictures(images, batch_size):
-            count = len(batch[0])
+            count = len(batch[-1])
             rows = [asked(len(found) + i) for i in range(count)]
             most = max(1, *(len(row) for row in rows)) if count else 1
             padded = [[*row, *[""] * (most - len(row))] for row in rows]
@@ -90,8 +90,14 @@ class AnswerMixin:
                 progress.update(len(found))
         return _restore(found, questions, single)
 
+    def _is_single(self, images):
+        return is_single(images)
 
-def _arrange(images, questions, single):
+    def _count(self, images):
+        return count_pictures(images)
+
+
+def _arrange(images, questions, single, known):
     """Returns a function from a picture's place to the list of its questions.
 
     Raises:
@@ -113,7 +119,6 @@ def _arrange(images, questions, single):
     wrong = [text for row in rows for text in row if not isinstance(text, str)]
     if wrong:
         raise TypeError(f"answer: a question must be a string, got {wrong[0]!r}.")
-    known = count_pictures(images)
     if known is not None and known != len(rows):
         raise ValueError(
             f"answer: questions must have one entry a picture, got {len(rows)} for {known} "

@@ -19,13 +19,23 @@ class PictureTextModel(keras.Model):
     """Abstract: a functional model of pictures and words with an ``encoder`` and a ``tokenizer``.
 
     It takes ``image_features`` [B,N,C] in place of ``images`` [B,H,W,3]: what a feature cache
-    gives. A subclass sets ``encoder`` and ``tokenizer`` and implements ``read_features``.
+    gives. A subclass sets ``encoder`` and ``tokenizer`` and implements ``read_features``. Models of
+    clips have other names for these inputs, and a ``temporal`` layer between features and words.
     """
+
+    picture_key, features_key = "images", "image_features"
+    temporal = None
 
     @property
     def image_size(self):
         """Height and width in pixels that the encoder takes."""
-        return tuple(self.encoder.input_shape[1:3])
+        taken = self.encoder.input
+        return tuple((taken["images"] if isinstance(taken, dict) else taken).shape[1:3])
+
+    @property
+    def region_shapes(self):
+        """The inputs that the encoder takes beside images: a dict from name to shape."""
+        return getattr(self.encoder, "region_shapes", {})
 
     @property
     def resize(self):
@@ -39,13 +49,22 @@ class PictureTextModel(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         """Runs the model on images or on image_features."""
-        if "image_features" in inputs:
+        if self.features_key in inputs:
             return self.read_features(inputs, training=training)
         return super().call(inputs, training=training, mask=mask)
 
     def read_features(self, inputs, training=None):
         """Runs what comes after the encoder, on ``image_features`` and the other inputs."""
         raise NotImplementedError
+
+    @property
+    def picture_encoder(self):
+        """The backbone, whose features of a picture a cache keeps."""
+        return self.encoder
+
+    def remember(self, features, training=False):
+        """Returns what words look at, given the encoder's features: these, or a clip's memory."""
+        return features if self.temporal is None else self.temporal(features, training=training)
 
     def save(self, filepath, overwrite=True, **kwargs):
         """Saves the model, as ``keras.Model.save``; also one that has not taken a step yet."""
@@ -117,6 +136,7 @@ class PictureTextModel(keras.Model):
             image_size=self.image_size,
             resize=self.resize,
             augmentation=augmentation,
+            region_shapes=self.region_shapes,
             **options,
         )
 
@@ -155,10 +175,41 @@ class PictureTextModel(keras.Model):
             )
         mirrors = (False, True) if augment else (False,)
         caches = [
-            FeatureCache(cache, self.encoder, resize=self.resize, mirror=mirror)
+            FeatureCache(cache, self.picture_encoder, resize=self.resize, mirror=mirror)
             for mirror in mirrors
         ]
         return epoch_seed, None, caches
+
+
+def picture_inputs(encoder, key="images"):
+    """Returns the symbolic inputs of an encoder, a dict by name: ``images`` and perhaps regions.
+
+    Args:
+        encoder: a model from images, or from a dict of images and regions, to image_features.
+        key: the name where there is one input: that of a model of clips is ``"frames"``.
+    """
+    taken = encoder.input if isinstance(encoder.input, dict) else {key: encoder.input}
+    return {
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+        for name, tensor in taken.items()
+    }
+
+
+def encode(encoder, inputs, training=None, key="images"):
+    """Runs an encoder on those of a model's inputs that it takes.
+
+    Args:
+        encoder: as for ``picture_inputs``.
+        inputs: dict of a model's inputs.
+        training: whether dropout is on.
+        key: as for ``picture_inputs``.
+
+    Returns:
+        image_features [B,N,C].
+    """
+    if isinstance(encoder.input, dict):
+        return encoder({name: inputs[name] for name in encoder.input}, training=training)
+    return encoder(inputs[key], training=training)
 
 
 class PairModel(PictureTextModel):
@@ -185,6 +236,36 @@ class PairModel(PictureTextModel):
     def fit(self, x=None, y=None, *, shuffle=False, **kwargs):
         """As ``keras.Model.fit``; ``batches`` has shuffled already."""
         return super().fit(x, y, shuffle=shuffle, **kwargs)
+
+
+def check_reads(where, tokenizer):
+    """Raises unless a tokenizer reads text in the graph, as a model that is asked things must.
+
+    Args:
+        where: name of the builder.
+        tokenizer: a ``Tokenizer``.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not tokenizer.in_graph:
+        raise ValueError(
+            f"{where}: tokenizer must read text in the graph, got the unit {tokenizer.unit!r}. Use "
+            "'character' or 'piece'."
+        )
+
+
+def makers_of(table, policy):
+    """Returns the table that ``core.checks.resolve`` takes, of layers of one precision.
+
+    Args:
+        table: dict from a name to a class of layers.
+        policy: Keras dtype policy.
+
+    Returns:
+        A dict from a name to a function without arguments that makes the layer.
+    """
+    return {name: (lambda kind=kind: kind(dtype=policy)) for name, kind in table.items()}
 
 
 def resolve_optimizer(optimizer, compute_dtype):

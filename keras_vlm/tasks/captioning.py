@@ -12,7 +12,14 @@ from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.fusion.base import Fusion
 from keras_vlm.losses import MaskedCrossEntropy
-from keras_vlm.tasks.base import PRECISIONS, PictureTextModel, resolve_optimizer
+from keras_vlm.tasks.base import (
+    PRECISIONS,
+    PictureTextModel,
+    encode,
+    makers_of,
+    picture_inputs,
+    resolve_optimizer,
+)
 from keras_vlm.tasks.generation import CaptionMixin, TextWriter
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import TextDecoder
@@ -35,10 +42,10 @@ def build_captioner(
 
     Args:
         backbone: a name in ``vision.backbones.BACKBONES`` (frozen, ImageNet weights), a
-            ``Backbone``, or any Keras model from images [B,H,W,3] in 0..255 to [B,h,w,C] or
-            [B,N,C].
+            ``Backbone``, a ``RegionEncoder``, or any Keras model from images [B,H,W,3] in 0..255
+            to [B,h,w,C] or [B,N,C].
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
-        text: ``"lstm"``, ``"transformer"`` or a decoder of your own measures, such as
+        text: ``"lstm"``, ``"gru"``, ``"transformer"`` or a decoder of your own measures, such as
             ``LSTMDecoder(AdditiveFusion(256), hidden_dim=512)``.
         fusion: ``"attention"`` (multi-head, the default), ``"additive"``, ``"dot_product"``,
             ``"concat"`` or a ``Fusion``; not with a decoder object, which has its own.
@@ -64,6 +71,34 @@ def build_captioner(
     where = "build_captioner"
     check_choice(where, "precision", precision, PRECISIONS)
     check_number(where, "label_smoothing", label_smoothing, minimum=0, maximum=0.999)
+    check_writes(where, tokenizer, text, fusion)
+
+    policy = keras.DTypePolicy(precision)
+    encoder = resolve_backbone(backbone, image_size, dtype=policy)
+    decoder = resolve_decoder(where, text, fusion, policy)
+
+    captioner = Captioner(encoder, decoder, tokenizer)
+    captioner.compile(
+        optimizer=resolve_optimizer(optimizer, decoder.compute_dtype),
+        loss=MaskedCrossEntropy(label_smoothing),
+        jit_compile="auto",
+    )
+    return captioner
+
+
+def check_writes(where, tokenizer, text, fusion):
+    """Raises unless a builder has a tokenizer, and a fusion where the decoder has none.
+
+    Args:
+        where: name of the builder.
+        tokenizer: a ``Tokenizer``.
+        text: a decoder, or its name.
+        fusion: a fusion, its name, or None.
+
+    Raises:
+        TypeError: ``tokenizer`` is none.
+        ValueError: there are two fusions.
+    """
     if not isinstance(tokenizer, Tokenizer):
         raise TypeError(
             f"{where}: tokenizer must be a Tokenizer, got {tokenizer!r}. "
@@ -74,24 +109,46 @@ def build_captioner(
             f"{where}: fusion must be None with a decoder object, which has one, got {fusion!r}."
         )
 
-    policy = keras.DTypePolicy(precision)
-    encoder = resolve_backbone(backbone, image_size, dtype=policy)
-    decoder = text
-    if not isinstance(text, TextDecoder):
-        check_choice(where, "text", text, TEXT_DECODERS)
-        makers = {
-            name: (lambda kind=kind: kind(dtype=policy)) for name, kind in FUSIONS.items()
-        }
-        fused = resolve(where, "fusion", fusion or "attention", makers, Fusion)
-        decoder = TEXT_DECODERS[text](fused, dtype=policy)
 
-    captioner = Captioner(encoder, decoder, tokenizer)
-    captioner.compile(
-        optimizer=resolve_optimizer(optimizer, decoder.compute_dtype),
-        loss=MaskedCrossEntropy(label_smoothing),
-        jit_compile="auto",
-    )
-    return captioner
+def resolve_decoder(where, text, fusion, policy):
+    """Turns a name, or a decoder, into a ``TextDecoder``.
+
+    Args:
+        where: name of the builder.
+        text: a decoder, or its name.
+        fusion: for a name: a fusion, its name, or None for ``"attention"``.
+        policy: Keras dtype policy, for names.
+
+    Returns:
+        A ``TextDecoder``.
+
+    Raises:
+        TypeError: ``fusion`` is neither a name nor a fusion.
+        ValueError: a name is unknown.
+    """
+    if isinstance(text, TextDecoder):
+        return text
+    check_choice(where, "text", text, TEXT_DECODERS)
+    makers = makers_of(FUSIONS, policy)
+    fused = resolve(where, "fusion", fusion or "attention", makers, Fusion)
+    return TEXT_DECODERS[text](fused, dtype=policy)
+
+
+def check_whole(examples):
+    """Raises unless a split has captions as they are written.
+
+    Args:
+        examples: a data split.
+
+    Raises:
+        ValueError: the captions lack their stop words or endings.
+    """
+    if getattr(examples, "hurt", ()):
+        raise ValueError(
+            f"batches: examples must have whole captions to learn to write, got some cleaned "
+            f"by {', '.join(examples.hurt)}. If that is meant: examples.cleaned(steps, "
+            "hurt_targets=True)."
+        )
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -105,6 +162,7 @@ class Captioner(CaptionMixin, PictureTextModel):
         encoder: a backbone from images to features.
         text_decoder: a ``TextDecoder``; its vocabulary size becomes the tokenizer's.
         tokenizer: a ``Tokenizer``.
+        temporal: of a model of clips, the ``Temporal`` layer; None for pictures.
         name: name of the model.
 
     Attributes:
@@ -113,28 +171,52 @@ class Captioner(CaptionMixin, PictureTextModel):
         tokenizer: the tokenizer.
     """
 
-    def __init__(self, encoder, text_decoder, tokenizer, *, name="captioner"):
+    def __init__(self, encoder, text_decoder, tokenizer, *, temporal=None, name="captioner"):
         text_decoder.vocabulary_size = tokenizer.vocabulary_size
-        images = keras.Input(encoder.input_shape[1:], name="images")
+        text_decoder.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
+        pictures = picture_inputs(encoder, self.picture_key)
         token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")
-        features = keras.Input(encoder.output_shape[1:], name="image_features")
+        features = keras.Input(encoder.output_shape[1:], name=self.features_key)
+        memory = features if temporal is None else temporal(features)
         decoder = keras.Model(
-            {"image_features": features, "token_ids": token_ids},
-            text_decoder(features, token_ids),
+            {self.features_key: features, "token_ids": token_ids},
+            text_decoder(memory, token_ids),
             name="decoder",
         )
-        outputs = decoder({"image_features": encoder(images), "token_ids": token_ids})
-        super().__init__({"images": images, "token_ids": token_ids}, outputs, name=name)
+        encoded = encode(encoder, pictures, key=self.picture_key)
+        outputs = decoder({self.features_key: encoded, "token_ids": token_ids})
+        super().__init__({**pictures, "token_ids": token_ids}, outputs, name=name)
+        self.temporal = temporal
         self.encoder = encoder
         self.decoder = decoder
         self.text_decoder = text_decoder
         self.tokenizer = tokenizer
         self.objective = None
-        self._writer = TextWriter(encoder, text_decoder, tokenizer)
+        self._writer = TextWriter(
+            lambda images: self.remember(encoder(images, training=False)), text_decoder, tokenizer
+        )
 
     def read_features(self, inputs, training=None):
         """Runs captions, teacher forced, on image_features."""
         return self.decoder(inputs, training=training)
+
+    def batches(self, examples, batch_size=32, **options):
+        """Makes batches of a data split for ``fit``; see ``PictureTextModel.batches``.
+
+        Args:
+            examples: a data split.
+            batch_size: pictures a batch.
+            **options: as for ``PictureTextModel.batches``.
+
+        Returns:
+            A ``tf.data.Dataset`` of ``(inputs, targets)``.
+
+        Raises:
+            ValueError: an option is unknown, or the captions lack their stop words or endings: the
+                model would learn to write so.
+        """
+        check_whole(examples)
+        return super().batches(examples, batch_size, **options)
 
     def fit(self, x=None, y=None, *, shuffle=False, objective=None, **kwargs):
         """As ``keras.Model.fit``, with an objective that may take the loss's place.
@@ -192,9 +274,11 @@ class Captioner(CaptionMixin, PictureTextModel):
         return self.compute_metrics(inputs, words, logits)
 
     def _features(self, inputs, training):
-        if "image_features" in inputs:
-            return inputs["image_features"]
-        return self.encoder(inputs["images"], training=training)
+        if self.features_key in inputs:
+            features = inputs[self.features_key]
+        else:
+            features = encode(self.encoder, inputs, training=training, key=self.picture_key)
+        return self.remember(features, training=training)
 
     def _real_words(self, features, inputs, targets, training):
         """Returns the targets [M] that are words and their logits [M,V]."""
@@ -211,12 +295,13 @@ class Captioner(CaptionMixin, PictureTextModel):
             "encoder": serialize(self.encoder),
             "text_decoder": serialize_unbuilt(self.text_decoder),
             "tokenizer": serialize(self.tokenizer),
+            **({} if self.temporal is None else {"temporal": serialize_unbuilt(self.temporal)}),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config):
         """Makes the model that ``get_config`` described."""
-        parts = ("encoder", "text_decoder", "tokenizer")
+        parts = [part for part in config if part != "name"]
         made = {part: keras.saving.deserialize_keras_object(config[part]) for part in parts}
         return cls(**made, name=config["name"])

@@ -38,6 +38,8 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
         .caption("photo.jpg")``
     """
 
+    temporal = None
+
     def __init__(self, captioners, *, name="ensemble"):
         super().__init__(name=name)
         captioners = list(captioners)
@@ -47,7 +49,9 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
         self.tokenizer = first.tokenizer
         self.captioners = captioners
         self.text_decoder = EnsembleDecoder([one.text_decoder for one in captioners])
-        self._writer = TextWriter(self.encoder, self.text_decoder, self.tokenizer)
+        self._writer = TextWriter(
+            lambda images: self.encoder(images, training=False), self.text_decoder, self.tokenizer
+        )
         self.built = True
 
     @property
@@ -59,6 +63,15 @@ class CaptionerEnsemble(CaptionMixin, keras.Model):
     def resize(self):
         """How pictures of another size are brought to ``image_size``, as in ``vision.image``."""
         return self.captioners[0].resize
+
+    @property
+    def region_shapes(self):
+        """The inputs that the encoders take beside images."""
+        return self.captioners[0].region_shapes
+
+    def remember(self, features, training=False):
+        """Returns what the decoders look at: the features as they are."""
+        return features
 
     def save(self, *args, **kwargs):
         """Refuses.
@@ -130,9 +143,10 @@ def _check_alike(captioners):
         ValueError: they cannot.
     """
     for captioner in captioners:
-        if not isinstance(captioner, Captioner):
+        if not isinstance(captioner, Captioner) or captioner.temporal is not None:
             raise TypeError(
                 f"CaptionerEnsemble: captioners must be Captioner objects, got {captioner!r}. "
+                "Models of clips cannot write together. "
                 "Open files and published models with keras_vlm.load."
             )
     if len(captioners) < 2:
@@ -142,6 +156,7 @@ def _check_alike(captioners):
     traits = {
         "image size": lambda one: one.image_size,
         "resize": lambda one: one.resize,
+        "regions": lambda one: one.region_shapes,
         "words (tokenizer)": lambda one: one.tokenizer.get_config(),
     }
     for trait, read in traits.items():

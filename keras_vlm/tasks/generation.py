@@ -38,24 +38,23 @@ class TextWriter:
     """Writes texts for batches of pictures, each search compiled once.
 
     Args:
-        encoder: a model from images [B,H,W,3] to image_features [B,N,C].
+        encode: function of images [B,H,W,3], or frames [B,F,H,W,3] -> what words look at [B,N,C].
         text_decoder: a ``TextDecoder``.
         tokenizer: the ``Tokenizer`` it was trained with.
     """
 
-    def __init__(self, encoder, text_decoder, tokenizer):
+    def __init__(self, encode, text_decoder, tokenizer):
         self._text_decoder = text_decoder
         self._tokenizer = tokenizer
         self._searches = {}
-        self._encode = tf.function(
-            lambda images: encoder(images, training=False), reduce_retracing=True
-        )
+        self._encode = tf.function(encode, reduce_retracing=True)
 
     def __call__(self, images, strategy, batch_size):
         """Writes n texts a picture, best first.
 
         Args:
-            images: [b,H,W,3] float32, b at most ``batch_size``.
+            images: what the encoder takes, such as [b,H,W,3] or [b,F,H,W,3] float32, b at most
+                ``batch_size``.
             strategy: a search of ``keras_vlm.decoding``.
             batch_size: pictures of a full batch.
 
@@ -64,10 +63,14 @@ class TextWriter:
         """
         # Compiling takes seconds and pays for itself over many pictures of one shape; the last,
         # smaller batch of a long list is padded to that shape.
-        count = len(images)
+        count = len(tf.nest.flatten(images)[0])
         compiled = (strategy, True) in self._searches or count == batch_size
         if compiled:
-            images = tf.pad(images, [[0, batch_size - count], [0, 0], [0, 0], [0, 0]])
+            missing = batch_size - count
+            images = tf.nest.map_structure(
+                lambda each: tf.pad(each, [[0, missing], *[[0, 0]] * (each.shape.rank - 1)]),
+                images,
+            )
         found = self._search(strategy, compiled)(self._encode(images))
         texts = self._tokenizer.detokenize(found.token_ids)
         return texts.numpy()[:count], found.scores.numpy()[:count]
@@ -85,7 +88,7 @@ class TextWriter:
 
 
 class CaptionMixin:
-    """``caption`` for a model with ``image_size``, ``resize`` and a ``TextWriter``, ``_writer``."""
+    """``caption`` for what has ``image_size``, ``resize``, ``region_shapes`` and ``_writer``."""
 
     def caption(
         self,
@@ -100,8 +103,8 @@ class CaptionMixin:
         """Writes captions.
 
         Args:
-            images: one picture or many: paths, encoded bytes, arrays [H,W,3] in 0..255, a data
-                split or a ``tf.data.Dataset``.
+            images: one picture or many: paths, encoded bytes, arrays [H,W,3] in 0..255, dicts of
+                an ``image`` and its ``boxes`` or ``masks``, a data split or a ``tf.data.Dataset``.
             beam_size: width of the beam search; 1 is greedy.
             strategy: another search of ``keras_vlm.decoding``, instead of ``beam_size``.
             batch_size: pictures decoded at once.
@@ -120,11 +123,9 @@ class CaptionMixin:
         if strategy is None:
             strategy = BeamSearch(beam_size)
         results = []
-        total = count_pictures(images)
+        total = self._count(images)
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
-        for batch, valid in read_images(
-            images, self.image_size, resize=self.resize, batch_size=batch_size
-        ):
+        for batch, valid in self._read_pictures(images, batch_size):
             texts, scores = self._writer(batch, strategy, batch_size)
             results.extend(
                 [(text.decode("utf-8"), float(score)) for text, score in zip(*row, strict=True)]
@@ -135,3 +136,15 @@ class CaptionMixin:
             if progress:
                 progress.update(len(results))
         return results if with_scores else [found[0][0] for found in results]
+
+    def _count(self, images):
+        return count_pictures(images)
+
+    def _read_pictures(self, images, batch_size):
+        return read_images(
+            images,
+            self.image_size,
+            resize=self.resize,
+            batch_size=batch_size,
+            region_shapes=self.region_shapes,
+        )

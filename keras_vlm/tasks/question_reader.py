@@ -14,7 +14,7 @@ from keras import ops
 from keras_vlm.core.checks import check_number
 from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.tasks.generation import generate
-from keras_vlm.text.decoder import axis_size
+from keras_vlm.text.decoder import axis_size, real_tokens
 from keras_vlm.text.encoders import real_words
 
 
@@ -43,6 +43,8 @@ class QuestionReader(keras.layers.Layer):
         self.memory_dropout_rate = check_number(
             "QuestionReader", "memory_dropout", memory_dropout, minimum=0, maximum=0.99
         )
+        # A model whose encoder pads its tokens with zeros sets it.
+        self.tokens_vary = False
 
     def build(self, image_features_shape, token_ids_shape):
         """Builds the picture's projection, the text encoder and the fusion."""
@@ -67,12 +69,18 @@ class QuestionReader(keras.layers.Layer):
         memory = self.memory_dense(self.memory_norm(image_features))
         memory = memory + ops.cast(self.positions, memory.dtype)
         memory = self.memory_dropout(memory, training=training)
+        memory_mask = None
+        if self.tokens_vary:
+            memory_mask = real_tokens(image_features)
+            memory = ops.where(memory_mask[..., None], memory, ops.zeros_like(memory))
         length, width = token_ids.shape[-1], self.text_encoder.hidden_dim
         rows = ops.reshape(token_ids, (-1, length))
         words = self.text_encoder(rows, training=training)
         questions = axis_size(token_ids, 1)
         words = ops.reshape(words, (-1, questions, length, width))
-        joint, weights = self.fusion(words, real_words(token_ids), memory, training=training)
+        joint, weights = self.fusion(
+            words, real_words(token_ids), memory, memory_mask=memory_mask, training=training
+        )
         return joint, weights, words, memory
 
     def compute_output_shape(self, image_features_shape, token_ids_shape):

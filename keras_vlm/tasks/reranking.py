@@ -15,7 +15,7 @@ from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.data.image_inputs import is_single, read_images
 from keras_vlm.fusion import FUSIONS, Fusion
 from keras_vlm.losses import PAIR_LOSSES, PairLoss
-from keras_vlm.tasks.base import PairModel, resolve_optimizer
+from keras_vlm.tasks.base import PairModel, makers_of, resolve_optimizer
 from keras_vlm.tasks.match_head import MatchHead
 from keras_vlm.tasks.retrieval import Retriever
 from keras_vlm.text.decoder import fresh_copy
@@ -81,8 +81,7 @@ def build_reranker(
             "Make one with build_retriever, or load a published one."
         )
     policy = retriever.text_encoder.dtype_policy
-    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in FUSIONS.items()}
-    fusion = resolve(where, "fusion", fusion, makers, Fusion)
+    fusion = resolve(where, "fusion", fusion, makers_of(FUSIONS, policy), Fusion)
     pair_loss = resolve(where, "loss", loss, PAIR_LOSSES, PairLoss)
     head = MatchHead(
         fresh_copy(retriever.text_encoder),
@@ -120,9 +119,17 @@ class Reranker(PairModel):
         encoder: functional model, images [B,H,W,3] float 0..255 -> image_features [B,N,C].
         match_head: layer, image_features and token_ids [B,K,T] -> scores [B,B,K] float32.
         tokenizer: the tokenizer.
+
+    Raises:
+        ValueError: the encoder takes regions.
     """
 
     def __init__(self, encoder, match_head, tokenizer, *, name="reranker"):
+        if getattr(encoder, "region_shapes", ()):
+            raise ValueError(
+                "Reranker: encoder must look at the grid alone, got one with regions "
+                f"({', '.join(encoder.region_shapes)}). Re-rank with the encoder of another model."
+            )
         match_head.text_encoder.vocabulary_size = tokenizer.vocabulary_size
         images = keras.Input(encoder.input_shape[1:], name="images")
         token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")

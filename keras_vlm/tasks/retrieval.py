@@ -17,9 +17,10 @@ from keras_vlm.core.checks import check_choice, check_number, resolve
 from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.data.image_inputs import count_pictures, read_images
 from keras_vlm.losses import PAIR_LOSSES, PairLoss
+from keras_vlm.tasks import base
 from keras_vlm.tasks.base import PRECISIONS, PairModel, resolve_optimizer
 from keras_vlm.tasks.gradient_cache import cached_gradients
-from keras_vlm.tasks.towers import CaptionVectors, PairScores, Tower
+from keras_vlm.tasks.towers import CaptionVectors, PairScores, RealTokens, Tower
 from keras_vlm.text import TEXT_ENCODERS, Tokenizer
 from keras_vlm.text.encoders import TextEncoder
 from keras_vlm.vision.backbones import resolve_backbone
@@ -81,10 +82,11 @@ def build_retriever(
             f"{where}: tokenizer must be a Tokenizer, got {tokenizer!r}. "
             "Make one with Tokenizer.fit(data['train'])."
         )
+    base.check_reads(where, tokenizer)
 
     policy = keras.DTypePolicy(precision)
     encoder = resolve_backbone(backbone, image_size, dtype=policy)
-    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in TEXT_ENCODERS.items()}
+    makers = base.makers_of(TEXT_ENCODERS, policy)
     text_encoder = resolve(where, "text", text, makers, TextEncoder)
     pair_loss = resolve(where, "loss", loss, PAIR_LOSSES, PairLoss)
     if isinstance(dim, (tuple, list)):
@@ -152,15 +154,19 @@ class Retriever(PairModel):
                 f"{image_tower.dim} for pictures and {text_tower.dim} for text."
             )
         text_encoder.vocabulary_size = tokenizer.vocabulary_size
-        images = keras.Input(encoder.input_shape[1:], name="images")
+        pictures = base.picture_inputs(encoder)
         token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")
         features = keras.Input(encoder.output_shape[1:], name="image_features")
-        image_head = keras.Model(features, image_tower(features), name="image_head")
+        token_mask = None
+        if getattr(encoder, "region_shapes", ()):
+            token_mask = RealTokens(name="real_tokens")(features)
+        pooled = image_tower(features, token_mask=token_mask)
+        image_head = keras.Model(features, pooled, name="image_head")
         text_head = keras.Model(
             token_ids, CaptionVectors(text_encoder, text_tower)(token_ids), name="text_head"
         )
-        outputs = pair_scores(image_head(encoder(images)), text_head(token_ids))
-        super().__init__({"images": images, "token_ids": token_ids}, outputs, name=name)
+        outputs = pair_scores(image_head(base.encode(encoder, pictures)), text_head(token_ids))
+        super().__init__({**pictures, "token_ids": token_ids}, outputs, name=name)
         self.encoder = encoder
         self.text_encoder = text_encoder
         self.image_tower = image_tower
@@ -229,14 +235,14 @@ class Retriever(PairModel):
         """Returns the unit vectors of a batch: images [B,E] and texts [B,K,E]."""
         features = inputs.get("image_features")
         if features is None:
-            features = self.encoder(inputs["images"], training=training)
+            features = base.encode(self.encoder, inputs, training=training)
         return (
             self.image_head(features, training=training),
             self.text_head(inputs["token_ids"], training=training),
         )
 
     def embed_image_batch(self, images):
-        """Turns images [B,H,W,3] in 0..255 into unit vectors [B,E], in TensorFlow ops."""
+        """Turns what the encoder takes, such as images [B,H,W,3], into unit vectors [B,E]."""
         return self.image_head(self.encoder(images, training=False), training=False)
 
     def embed_text_batch(self, texts):
@@ -264,7 +270,11 @@ class Retriever(PairModel):
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
         found, done = [], 0
         for batch, valid in read_images(
-            images, self.image_size, resize=self.resize, batch_size=batch_size
+            images,
+            self.image_size,
+            resize=self.resize,
+            batch_size=batch_size,
+            region_shapes=self.region_shapes,
         ):
             vectors = self._embed["images"](batch).numpy()
             found.append(np.where(valid.numpy()[:, None], vectors, np.float32(0)))

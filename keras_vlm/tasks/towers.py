@@ -11,6 +11,7 @@ from keras import ops
 from keras_vlm.core.checks import check_number, resolve
 from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.fusion.pooling import POOLINGS, Pooling
+from keras_vlm.text.decoder import real_tokens
 from keras_vlm.text.encoders import real_words
 
 # A learned scale grows without end where a batch is solved; CLIP's bound.
@@ -86,6 +87,19 @@ class Tower(keras.layers.Layer):
         """Makes the tower that ``get_config`` described."""
         pooling = keras.saving.deserialize_keras_object(config.pop("pooling"))
         return cls(**config, pooling=pooling)
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class RealTokens(keras.layers.Layer):
+    """image_features [B,N,C] -> [B,N] bool: False for a token of zeros, which is none."""
+
+    def call(self, image_features):
+        """Returns which tokens are real."""
+        return real_tokens(image_features)
+
+    def compute_output_spec(self, image_features):
+        """Returns the shape and the type of the mask."""
+        return keras.KerasTensor(image_features.shape[:2], dtype="bool")
 
 
 def to_unit(vectors):

@@ -13,7 +13,7 @@ from keras_vlm.data.questions import flatten
 from keras_vlm.fusion import QUESTION_FUSIONS, QuestionFusion
 from keras_vlm.fusion.multi_head import MultiHeadFusion
 from keras_vlm.losses import ANSWER_LOSSES, MaskedCrossEntropy
-from keras_vlm.tasks.base import PRECISIONS, resolve_optimizer
+from keras_vlm.tasks.base import PRECISIONS, check_reads, makers_of, resolve_optimizer
 from keras_vlm.tasks.question_reader import AnswerWriter, QuestionReader
 from keras_vlm.tasks.vqa_models import ChoosingVQAModel, WritingVQAModel
 from keras_vlm.text import TEXT_ENCODERS, LSTMDecoder, Tokenizer
@@ -22,6 +22,7 @@ from keras_vlm.text.encoders import TextEncoder
 from keras_vlm.vision.backbones import resolve_backbone
 
 ANSWERS = ("auto", "choose", "write")
+MODELS = (ChoosingVQAModel, WritingVQAModel)
 # Where a vocabulary of answers that were seen twice covers less than this, answers are written.
 LEAST_COVERAGE = 0.8
 MOST_ANSWER_LENGTH = 12
@@ -73,6 +74,38 @@ def build_vqa(
     """
     where = "build_vqa"
     check_choice(where, "precision", precision, PRECISIONS)
+    tokenizer, answers = resolve_words(where, tokenizer, answers)
+
+    policy = keras.DTypePolicy(precision)
+    encoder = resolve_backbone(backbone, image_size, dtype=policy)
+    makers = makers_of(TEXT_ENCODERS, policy)
+    text_encoder = resolve(where, "text", text, makers, TextEncoder)
+    fusion = resolve(where, "fusion", fusion, makers_of(QUESTION_FUSIONS, policy), QuestionFusion)
+
+    reader = QuestionReader(text_encoder, fusion, dtype=policy, name="reader")
+    model = assemble(encoder, reader, tokenizer, answers)
+    model.compile(
+        optimizer=resolve_optimizer(optimizer, text_encoder.compute_dtype),
+        loss=choose_loss(answers),
+        jit_compile="auto",
+    )
+    return model
+
+
+def resolve_words(where, tokenizer, answers):
+    """Turns data splits into a tokenizer of questions and into answers.
+
+    Args:
+        where: name of the builder.
+        tokenizer: a ``Tokenizer``, or a data split with questions.
+        answers: an ``AnswerVocabulary``, a ``Tokenizer``, or a data split with questions.
+
+    Returns:
+        ``(tokenizer, answers)``.
+
+    Raises:
+        TypeError: one is none of these.
+    """
     if getattr(tokenizer, "questions", None):
         tokenizer = fit_question_tokenizer(tokenizer)
     if getattr(answers, "questions", None):
@@ -82,54 +115,65 @@ def build_vqa(
             f"{where}: tokenizer must be a Tokenizer or a data split with questions, got "
             f"{tokenizer!r}."
         )
+    check_reads(where, tokenizer)
     if not isinstance(answers, (AnswerVocabulary, Tokenizer)):
         raise TypeError(
             f"{where}: answers must be an AnswerVocabulary, a Tokenizer or a data split with "
             f"questions, got {answers!r}."
         )
+    return tokenizer, answers
 
-    policy = keras.DTypePolicy(precision)
-    encoder = resolve_backbone(backbone, image_size, dtype=policy)
-    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in TEXT_ENCODERS.items()}
-    text_encoder = resolve(where, "text", text, makers, TextEncoder)
-    makers = {n: (lambda kind=kind: kind(dtype=policy)) for n, kind in QUESTION_FUSIONS.items()}
-    fusion = resolve(where, "fusion", fusion, makers, QuestionFusion)
 
-    reader = QuestionReader(text_encoder, fusion, dtype=policy, name="reader")
+def assemble(encoder, reader, tokenizer, answers, *, kinds=MODELS, **options):
+    """Puts a model together by what its answers are.
+
+    Args:
+        encoder: the encoder.
+        reader: a ``QuestionReader``.
+        tokenizer: a ``Tokenizer`` of questions.
+        answers: an ``AnswerVocabulary`` or a ``Tokenizer``.
+        kinds: the class that chooses and the class that writes.
+        **options: more arguments of the class.
+
+    Returns:
+        A model of one of ``kinds``, not compiled.
+    """
+    chooses, writes = kinds
     if isinstance(answers, AnswerVocabulary):
-        model = ChoosingVQAModel(encoder, reader, tokenizer, answers)
-        loss = ANSWER_LOSSES[answers.activation](answers.class_weights())
-    else:
-        decoder = LSTMDecoder(
-            MultiHeadFusion(dtype=policy),
-            hidden_dim=text_encoder.hidden_dim,
-            dropout=0.1,
-            dtype=policy,
-        )
-        writer = AnswerWriter(decoder, name="writer", dtype=policy)
-        model = WritingVQAModel(encoder, reader, tokenizer, answers, writer)
-        loss = MaskedCrossEntropy()
-    model.compile(
-        optimizer=resolve_optimizer(optimizer, text_encoder.compute_dtype),
-        loss=loss,
-        jit_compile="auto",
+        return chooses(encoder, reader, tokenizer, answers, **options)
+    policy = reader.dtype_policy
+    decoder = LSTMDecoder(
+        MultiHeadFusion(dtype=policy),
+        hidden_dim=reader.text_encoder.hidden_dim,
+        dropout=0.1,
+        dtype=policy,
     )
-    return model
+    writer = AnswerWriter(decoder, name="writer", dtype=policy)
+    return writes(encoder, reader, tokenizer, answers, writer, **options)
 
 
-def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1):
+def choose_loss(answers):
+    """Returns the loss for an ``AnswerVocabulary``, or for a ``Tokenizer`` of answers."""
+    if isinstance(answers, AnswerVocabulary):
+        return ANSWER_LOSSES[answers.activation](answers.class_weights())
+    return MaskedCrossEntropy()
+
+
+def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1, unit=None):
     """Makes a tokenizer of the words of a split's questions.
 
     Args:
         examples: a data split with questions.
         max_length: positions of a question, start and end included.
         minimum_count: words seen fewer times are unknown.
+        unit: as for ``Tokenizer.fit``.
 
     Returns:
         A ``Tokenizer``.
     """
     return Tokenizer.fit(
         [question.text for question in flatten(examples.questions)],
+        unit=unit,
         max_length=max_length,
         minimum_count=minimum_count,
         language=examples.language,

@@ -21,7 +21,7 @@ from keras_vlm.data.questions import even_answers, even_types
 from keras_vlm.decoding import BeamSearch, MinimumLength
 from keras_vlm.decoding.constraints import NO_UNKNOWN
 from keras_vlm.tasks.asking import AnswerMixin
-from keras_vlm.tasks.base import PictureTextModel
+from keras_vlm.tasks.base import PictureTextModel, encode, picture_inputs
 from keras_vlm.tasks.question_reader import AnswerChooser
 from keras_vlm.text.answers import most_frequent, normalize_answer
 from keras_vlm.text.tokenizer import PAD_ID
@@ -45,14 +45,17 @@ class VQAModel(AnswerMixin, PictureTextModel):
         tokenizer: the ``Tokenizer`` of questions.
     """
 
-    def _set_parts(self, encoder, decoder, reader, tokenizer):
+    def _set_parts(self, encoder, decoder, temporal, reader, tokenizer):
         self.encoder = encoder
         self.decoder = decoder
+        self.temporal = temporal
         self.reader = reader
         self.tokenizer = tokenizer
+        taken = tf.nest.map_structure(
+            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), encoder.input
+        )
         self._encode = tf.function(
-            lambda images: encoder(images, training=False),
-            input_signature=[tf.TensorSpec(encoder.input_shape, tf.float32)],
+            lambda images: encoder(images, training=False), input_signature=[taken]
         )
         self._find = {}
 
@@ -94,18 +97,25 @@ class VQAModel(AnswerMixin, PictureTextModel):
             examples, self.tokenizer, self.encode_answers, WEIGHINGS.get(balance)
         )
         epoch_seed, augmentation, caches = self.reading(examples, **options)
-        pictures = (
-            CachedPictures(examples, caches)
-            if caches
-            else DecodedPictures(examples, self.image_size, self.resize, augmentation)
-        )
         return question_batches(
-            pictures,
+            self.readable_pictures(examples, augmentation, caches),
             texts,
             batch_size,
             finish=self.finish_answers,
             questions_per_image=questions_per_image,
             epoch_seed=epoch_seed,
+        )
+
+    def readable_pictures(self, examples, augmentation, caches):
+        """Returns what ``question_batches`` reads pictures from."""
+        if caches:
+            return CachedPictures(examples, caches)
+        return DecodedPictures(
+            examples,
+            self.image_size,
+            self.resize,
+            augmentation,
+            region_shapes=self.region_shapes,
         )
 
     def encode_answers(self, references):
@@ -154,7 +164,13 @@ class VQAModel(AnswerMixin, PictureTextModel):
         return self.tokenizer.unknown_words(text)
 
     def _read_pictures(self, images, batch_size):
-        return read_images(images, self.image_size, resize=self.resize, batch_size=batch_size)
+        return read_images(
+            images,
+            self.image_size,
+            resize=self.resize,
+            batch_size=batch_size,
+            region_shapes=self.region_shapes,
+        )
 
     def _answer_batch(self, batch, questions, top_k):
         images, valid = batch
@@ -170,6 +186,9 @@ class VQAModel(AnswerMixin, PictureTextModel):
         names = ("answers", "scores", "known", "unknown")
         return (*(found[name].numpy() for name in names), valid.numpy())
 
+    def _temporal_config(self):
+        return {} if self.temporal is None else {"temporal": serialize_unbuilt(self.temporal)}
+
     @classmethod
     def from_config(cls, config):
         """Makes the model that ``get_config`` described."""
@@ -180,12 +199,17 @@ class VQAModel(AnswerMixin, PictureTextModel):
         return cls(**made)
 
 
-def _inputs(encoder, tokenizer):
-    """Returns the inputs that both models have."""
+def _inputs(model, encoder, tokenizer, temporal):
+    """Returns the inputs that both models have, and what questions look at.
+
+    These are a dict of pictures, then token_ids, image_features and memory.
+    """
+    features = keras.Input(encoder.output_shape[1:], name=model.features_key)
     return (
-        keras.Input(encoder.input_shape[1:], name="images"),
+        picture_inputs(encoder, model.picture_key),
         keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids"),
-        keras.Input(encoder.output_shape[1:], name="image_features"),
+        features,
+        features if temporal is None else temporal(features),
     )
 
 
@@ -199,21 +223,26 @@ class ChoosingVQAModel(VQAModel):
         tokenizer: a ``Tokenizer`` of questions.
         answers: an ``AnswerVocabulary``.
         chooser: an ``AnswerChooser``, or None for the usual one.
+        temporal: of a model of clips, the ``Temporal`` layer; None for pictures.
         name: name of the model.
     """
 
-    def __init__(self, encoder, reader, tokenizer, answers, *, chooser=None, name="vqa"):
+    def __init__(
+        self, encoder, reader, tokenizer, answers, *, chooser=None, temporal=None, name="vqa"
+    ):
         reader.text_encoder.vocabulary_size = tokenizer.vocabulary_size
+        reader.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
         chooser = chooser or AnswerChooser(len(answers), dtype=reader.dtype_policy)
-        images, token_ids, features = _inputs(encoder, tokenizer)
+        pictures, token_ids, features, memory = _inputs(self, encoder, tokenizer, temporal)
         decoder = keras.Model(
-            {"image_features": features, "token_ids": token_ids},
-            chooser(reader(features, token_ids)[0]),
+            {self.features_key: features, "token_ids": token_ids},
+            chooser(reader(memory, token_ids)[0]),
             name="decoder",
         )
-        outputs = decoder({"image_features": encoder(images), "token_ids": token_ids})
-        super().__init__({"images": images, "token_ids": token_ids}, outputs, name=name)
-        self._set_parts(encoder, decoder, reader, tokenizer)
+        encoded = encode(encoder, pictures, key=self.picture_key)
+        outputs = decoder({self.features_key: encoded, "token_ids": token_ids})
+        super().__init__({**pictures, "token_ids": token_ids}, outputs, name=name)
+        self._set_parts(encoder, decoder, temporal, reader, tokenizer)
         self.chooser = chooser
         self.answers = answers
         with tf.init_scope():
@@ -231,7 +260,7 @@ class ChoosingVQAModel(VQAModel):
 
     def find_answers(self, image_features, token_ids, top_k):
         """Returns the k most probable answers of the vocabulary."""
-        inputs = {"image_features": image_features, "token_ids": token_ids}
+        inputs = {self.features_key: image_features, "token_ids": token_ids}
         logits = self.decoder(inputs, training=False)
         softmax = self.answers.activation == "softmax"
         probabilities = tf.nn.softmax(logits) if softmax else tf.sigmoid(logits)
@@ -247,6 +276,7 @@ class ChoosingVQAModel(VQAModel):
             "tokenizer": serialize(self.tokenizer),
             "answers": serialize(self.answers),
             "chooser": serialize_unbuilt(self.chooser),
+            **self._temporal_config(),
             "name": self.name,
         }
 
@@ -261,24 +291,28 @@ class WritingVQAModel(VQAModel):
         tokenizer: a ``Tokenizer`` of questions.
         answers: a ``Tokenizer`` of answers.
         writer: an ``AnswerWriter``; its vocabulary size becomes that of ``answers``.
+        temporal: of a model of clips, the ``Temporal`` layer; None for pictures.
         name: name of the model.
     """
 
-    def __init__(self, encoder, reader, tokenizer, answers, writer, *, name="vqa"):
+    def __init__(self, encoder, reader, tokenizer, answers, writer, *, temporal=None, name="vqa"):
         reader.text_encoder.vocabulary_size = tokenizer.vocabulary_size
+        reader.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
         writer.text_decoder.vocabulary_size = answers.vocabulary_size
-        images, token_ids, features = _inputs(encoder, tokenizer)
+        writer.text_decoder.tokens_vary = reader.tokens_vary
+        pictures, token_ids, features, memory = _inputs(self, encoder, tokenizer, temporal)
         answer_ids = keras.Input((None, answers.max_length - 1), dtype="int32", name="answer_ids")
-        joint, _, words, memory = reader(features, token_ids)
+        joint, _, words, seen = reader(memory, token_ids)
         texts = {"token_ids": token_ids, "answer_ids": answer_ids}
         decoder = keras.Model(
-            {"image_features": features, **texts},
-            writer(joint, words, memory, token_ids, answer_ids),
+            {self.features_key: features, **texts},
+            writer(joint, words, seen, token_ids, answer_ids),
             name="decoder",
         )
-        outputs = decoder({"image_features": encoder(images), **texts})
-        super().__init__({"images": images, **texts}, outputs, name=name)
-        self._set_parts(encoder, decoder, reader, tokenizer)
+        encoded = encode(encoder, pictures, key=self.picture_key)
+        outputs = decoder({self.features_key: encoded, **texts})
+        super().__init__({**pictures, **texts}, outputs, name=name)
+        self._set_parts(encoder, decoder, temporal, reader, tokenizer)
         self.writer = writer
         self.answers = answers
 
@@ -294,7 +328,9 @@ class WritingVQAModel(VQAModel):
 
     def find_answers(self, image_features, token_ids, top_k):
         """Returns the k best answers of a beam search."""
-        joint, _, words, memory = self.reader(image_features, token_ids, training=False)
+        joint, _, words, memory = self.reader(
+            self.remember(image_features), token_ids, training=False
+        )
         tokens = self.writer.join(joint, words, memory, token_ids)
         strategy = BeamSearch(
             max(top_k, LEAST_BEAM), num_return=top_k, constraints=(NO_UNKNOWN, MinimumLength(1))
@@ -313,5 +349,6 @@ class WritingVQAModel(VQAModel):
             "tokenizer": serialize(self.tokenizer),
             "answers": serialize(self.answers),
             "writer": serialize_unbuilt(self.writer),
+            **self._temporal_config(),
             "name": self.name,
         }

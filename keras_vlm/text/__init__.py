@@ -21,8 +21,9 @@ from keras_vlm.text.encoders import BagOfWords as BagOfWords
 from keras_vlm.text.encoders import GRUEncoder as GRUEncoder
 from keras_vlm.text.encoders import LSTMEncoder as LSTMEncoder
 from keras_vlm.text.encoders import TransformerEncoder as TransformerEncoder
+from keras_vlm.text.lstm import GRUDecoder as GRUDecoder
 from keras_vlm.text.lstm import LSTMDecoder as LSTMDecoder
 from keras_vlm.text.tokenizer import Tokenizer as Tokenizer
 from keras_vlm.text.transformer import TransformerDecoder as TransformerDecoder
 
-TEXT_DECODERS = {"lstm": LSTMDecoder, "transformer": TransformerDecoder}
+TEXT_DECODERS = {"lstm": LSTMDecoder, "gru": GRUDecoder, "transformer": TransformerDecoder}

@@ -29,6 +29,7 @@ class TextDecoder(keras.layers.Layer):
         memory_dropout: share of the picture's units dropped; much of it makes a model guess from
             its words.
         vocabulary_size: V; a builder that has the tokenizer sets it.
+        tune_words: whether the embedding learns; not for word vectors that shall stay as read.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Source:
@@ -45,6 +46,7 @@ class TextDecoder(keras.layers.Layer):
         dropout=0.5,
         memory_dropout=0.1,
         vocabulary_size=None,
+        tune_words=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -59,6 +61,9 @@ class TextDecoder(keras.layers.Layer):
         self.dropout_rate = dropout
         self.memory_dropout_rate = memory_dropout
         self.vocabulary_size = vocabulary_size
+        self.tune_words = tune_words
+        # A model whose encoder pads its tokens with zeros sets it.
+        self.tokens_vary = False
 
     def build(self, image_features_shape, token_ids_shape):
         """Builds what every decoder has; a subclass calls it first."""
@@ -78,6 +83,7 @@ class TextDecoder(keras.layers.Layer):
             embeddings_initializer=keras.initializers.RandomNormal(
                 stddev=self.hidden_dim**-0.5
             ),
+            trainable=self.tune_words,
             name="embedding",
             dtype=policy,
         )
@@ -130,6 +136,8 @@ class TextDecoder(keras.layers.Layer):
 
     def project(self, image_features, memory_mask, training):
         """Returns the memory every decoder shares: tokens [B,N,D], their mask and mean [B,D]."""
+        if memory_mask is None and self.tokens_vary:
+            memory_mask = real_tokens(image_features)
         tokens = self.memory_dense(self.memory_norm(image_features))
         tokens = self.memory_dropout(tokens, training=training)
         if memory_mask is None:
@@ -169,12 +177,18 @@ class TextDecoder(keras.layers.Layer):
             "dropout": self.dropout_rate,
             "memory_dropout": self.memory_dropout_rate,
             "vocabulary_size": self.vocabulary_size,
+            "tune_words": self.tune_words,
         }
 
     @classmethod
     def from_config(cls, config):
         """Makes the decoder that ``get_config`` described."""
         return cls(keras.saving.deserialize_keras_object(config.pop("fusion")), **config)
+
+
+def real_tokens(image_features):
+    """Returns [B,N] bool of image_features [B,N,C]: False for a token of zeros, which is none."""
+    return ops.any(ops.not_equal(image_features, 0), axis=-1)
 
 
 def fresh_copy(layer):

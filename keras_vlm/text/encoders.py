@@ -28,23 +28,31 @@ class TextEncoder(keras.layers.Layer):
         hidden_dim: model width D.
         dropout: share of the words' units dropped in training.
         vocabulary_size: V; a builder that has the tokenizer sets it.
+        tune_words: whether the embedding learns; not for word vectors that shall stay as read.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Raises:
         ValueError: an option is out of range.
     """
 
-    def __init__(self, *, hidden_dim=384, dropout=0.2, vocabulary_size=None, **kwargs):
+    def __init__(
+        self, *, hidden_dim=384, dropout=0.2, vocabulary_size=None, tune_words=True, **kwargs
+    ):
         super().__init__(**kwargs)
         where = type(self).__name__
         self.hidden_dim = check_number(where, "hidden_dim", hidden_dim, minimum=1, integer=True)
         self.dropout_rate = check_number(where, "dropout", dropout, minimum=0, maximum=0.99)
         self.vocabulary_size = vocabulary_size
+        self.tune_words = tune_words
 
     def build(self, token_ids_shape):
         """Builds the embedding and the subclass's layers."""
         self.embedding = keras.layers.Embedding(
-            self.vocabulary_size, self.hidden_dim, name="embedding", dtype=self.dtype_policy
+            self.vocabulary_size,
+            self.hidden_dim,
+            trainable=self.tune_words,
+            name="embedding",
+            dtype=self.dtype_policy,
         )
         self.embedding.build()
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy)
@@ -73,6 +81,7 @@ class TextEncoder(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout_rate,
             "vocabulary_size": self.vocabulary_size,
+            "tune_words": self.tune_words,
         }
 
 

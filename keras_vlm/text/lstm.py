@@ -1,4 +1,4 @@
-"""The LSTM text decoder, over a whole sequence and one step at a time.
+"""The recurrent text decoders, over a whole sequence and one step at a time.
 
 Dimension letters: B batch, N picture tokens, C their
 width, T text positions, D model width, K captions a picture, V vocabulary, W beams, R = B*W rows.
@@ -11,17 +11,17 @@ from keras_vlm.text.decoder import TextDecoder, axis_size
 from keras_vlm.text.packing import move
 
 
-@keras.saving.register_keras_serializable("keras_vlm")
-class LSTMDecoder(TextDecoder):
-    """LSTM layers read the words; the last one's output looks at the picture.
+class RecurrentDecoder(TextDecoder):
+    """Abstract: recurrent layers read the words; the last one's output looks at the picture.
 
-    The picture's mean sets the first state; the attended picture and the LSTM's output meet in a
-    dense layer before the vocabulary.
+    The picture's mean sets the first state; the attended picture and the layer's output meet in a
+    dense layer before the vocabulary. A subclass names the ``layer_class`` and how many vectors
+    its state has.
 
     Args:
         fusion: a ``Fusion`` layer.
         hidden_dim: model width D.
-        num_layers: number of LSTM layers.
+        num_layers: number of recurrent layers.
         dropout: share of the words' units dropped in training.
         memory_dropout: share of the picture's units dropped in training.
         vocabulary_size: V; a builder that has the tokenizer sets it.
@@ -36,6 +36,9 @@ class LSTMDecoder(TextDecoder):
         positions look at once, which Xu et al. 2015 cannot.
     """
 
+    layer_class = None
+    state_vectors = 1
+
     def __init__(self, fusion, *, hidden_dim=384, num_layers=1, **kwargs):
         super().__init__(fusion, hidden_dim=hidden_dim, num_layers=num_layers, **kwargs)
 
@@ -45,18 +48,25 @@ class LSTMDecoder(TextDecoder):
         width, policy = self.hidden_dim, self.dtype_policy
         tokens_shape = (None, image_features_shape[1], width)
         self.state_dense = keras.layers.Dense(
-            2 * width * self.num_layers, activation="tanh", name="state", dtype=policy
+            self.state_vectors * width * self.num_layers,
+            activation="tanh",
+            name="state",
+            dtype=policy,
         )
         self.state_dense.build((None, width))
-        self.lstms = [
+        self.recurrent_layers = [
             # Unrolled: the sequence is short, and a loop costs more than it does.
-            keras.layers.LSTM(
-                width, return_sequences=True, unroll=True, name=f"lstm_{i}", dtype=policy
+            self.layer_class(
+                width,
+                return_sequences=True,
+                unroll=True,
+                name=f"{self.layer_class.__name__.lower()}_{i}",
+                dtype=policy,
             )
             for i in range(self.num_layers)
         ]
-        for lstm in self.lstms:
-            lstm.build((None, token_ids_shape[2], width))
+        for layer in self.recurrent_layers:
+            layer.build((None, token_ids_shape[2], width))
         self.fusion.build((None, None, width), tokens_shape)
         self.output_dense = keras.layers.Dense(
             width, activation="tanh", name="output", dtype=policy
@@ -75,13 +85,10 @@ class LSTMDecoder(TextDecoder):
         captions = axis_size(token_ids, 1)
         state = ops.repeat(memory["state"], captions, axis=0)
         words = self.embed(token_ids, packing)
-        for lstm, first in zip(self.lstms, self.split_state(state), strict=True):
-            words = self.dropout(words, training=training)
-            if packing.row_lengths is None:
-                hidden = lstm(packing.unpack(words), initial_state=first, training=training)
-                words = packing.pack(hidden)
-            else:
-                words = run_shrinking(lstm.cell, words, first, packing)
+        for layer, first in zip(self.recurrent_layers, self.split_state(state), strict=True):
+            words = self.run_layer(
+                layer, self.dropout(words, training=training), first, packing, training
+            )
         query = packing.to_pictures(self.dropout(words, training=training))
         context, weights = self.fusion.attend(
             query, memory["fusion"], memory.get("mask"), training=training
@@ -91,29 +98,71 @@ class LSTMDecoder(TextDecoder):
     def start(self, memory, rows_per_picture, max_length):
         """Returns the state of R rows before the first word."""
         state = ops.repeat(memory["state"], rows_per_picture, axis=0)
-        return {"lstm": self.split_state(state)}
+        return {"layers": self.split_state(state)}
 
     def step(self, token_ids, state, memory):
         """Reads one word a row: token_ids [R] -> log_probs [R,V] and the state after it."""
         hidden, after = self.embed_words(token_ids), []
-        for lstm, before in zip(self.lstms, state["lstm"], strict=True):
-            hidden, now = lstm.cell(hidden, before)
+        for layer, before in zip(self.recurrent_layers, state["layers"], strict=True):
+            hidden, now = layer.cell(hidden, before)
             after.append(tuple(now))
         rows = ops.reshape(hidden, (ops.shape(memory["state"])[0], -1, self.hidden_dim))
         context, _ = self.fusion.attend(
             rows, memory["fusion"], memory.get("mask"), training=False
         )
         joined = self.join(hidden, ops.reshape(context, (-1, self.hidden_dim)))
-        return self.to_log_probs(joined), {"lstm": tuple(after)}
+        return self.to_log_probs(joined), {"layers": tuple(after)}
 
     def split_state(self, state):
-        """Splits [R, 2*D*layers] into ``((hidden, cell), ...)`` a layer."""
-        parts = ops.split(state, 2 * self.num_layers, axis=-1)
-        return tuple(zip(parts[::2], parts[1::2], strict=True))
+        """Splits [R, vectors*D*layers] into a tuple of vectors [R,D] a layer."""
+        parts = ops.split(state, self.state_vectors * self.num_layers, axis=-1)
+        return tuple(zip(*(iter(parts),) * self.state_vectors, strict=True))
+
+    def run_layer(self, layer, words, first, packing, training):
+        """Runs one layer over words [M,D] from its first state; returns words [M,D]."""
+        hidden = layer(packing.unpack(words), initial_state=list(first), training=training)
+        return packing.pack(hidden)
 
     def join(self, hidden, context):
         """Joins what was read [M,D] and what was seen [M,D] into [M,D]."""
         return self.output_dense(ops.concatenate([hidden, context], axis=-1))
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class LSTMDecoder(RecurrentDecoder):
+    """The decoder with ``keras.layers.LSTM``; see ``RecurrentDecoder``.
+
+    Source:
+        Hochreiter and Schmidhuber 1997, "Long Short-Term Memory",
+        https://doi.org/10.1162/neco.1997.9.8.1735.
+    """
+
+    layer_class = keras.layers.LSTM
+    # What it says, and its cell.
+    state_vectors = 2
+
+    @property
+    def lstms(self):
+        """The recurrent layers, by the name that saved models have for them."""
+        return self.recurrent_layers
+
+    def run_layer(self, layer, words, first, packing, training):
+        """Runs one layer over words [M,D]; without XLA, over real words only."""
+        if packing.row_lengths is None:
+            return super().run_layer(layer, words, first, packing, training)
+        return run_shrinking(layer.cell, words, first, packing)
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class GRUDecoder(RecurrentDecoder):
+    """The decoder with ``keras.layers.GRU``, a quarter smaller; see ``RecurrentDecoder``.
+
+    Source:
+        Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder",
+        https://arxiv.org/abs/1406.1078.
+    """
+
+    layer_class = keras.layers.GRU
 
 
 def run_shrinking(cell, words, state, packing):

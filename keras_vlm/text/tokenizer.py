@@ -12,12 +12,11 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import DataError, check_choice, check_number
 from keras_vlm.core.files import write_json
-from keras_vlm.text.cleaning import clean_characters, clean_words
+from keras_vlm.text.units import GOES_ON, UNIT_OF_LANGUAGE, UNITS, split_pieces, train_pieces
 
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
+DEFAULT_PIECES = 4000
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[START]", "[END]")
-UNITS = {"word": (clean_words, " "), "character": (clean_characters, "")}
-UNIT_OF_LANGUAGE = {"en": "word", "zh": "character"}
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -28,8 +27,10 @@ class Tokenizer:
     cut and then has no end, so that a model never learns to stop in mid-sentence.
 
     Args:
-        vocabulary: list of distinct words (or characters), without the four special tokens.
-        unit: ``"word"`` (spaces apart) or ``"character"`` (Chinese).
+        vocabulary: list of distinct words (characters, pieces), without the four special tokens.
+        unit: ``"word"`` (spaces apart), ``"character"`` (Chinese), ``"jieba"`` (Chinese words, for
+            models that write text and do not read it) or ``"piece"`` (parts of words; those that
+            do not begin one begin with ``##``).
         max_length: T, start and end included.
         language: language code of the texts, such as ``"en"`` or ``"zh"``.
 
@@ -59,7 +60,8 @@ class Tokenizer:
         self.unit = unit
         self.max_length = max_length
         self.language = language
-        self._clean, self._separator = UNITS[unit]
+        self._separator = UNITS[unit].separator
+        self._longest = max(len(word.removeprefix(GOES_ON)) for word in self.vocabulary)
         with tf.init_scope():
             self._words = tf.constant([*SPECIAL_TOKENS, *self.vocabulary])
             self.table = tf.lookup.StaticHashTable(
@@ -70,15 +72,20 @@ class Tokenizer:
             )
 
     @classmethod
-    def fit(cls, texts, *, unit=None, max_length=22, minimum_count=5, language=None):
+    def fit(
+        cls, texts, *, unit=None, max_length=22, minimum_count=5, language=None, size=None
+    ):
         """Makes a tokenizer of the words that a collection of texts uses.
 
         Args:
             texts: a data split (its captions are read), or an iterable of strings.
-            unit: ``"word"`` or ``"character"``; None chooses by the language.
+            unit: ``"word"``, ``"character"``, ``"jieba"`` or ``"piece"``; None chooses by the
+                language.
             max_length: T, start and end included.
             minimum_count: a word seen fewer times is unknown.
             language: language code; None takes the split's, or ``"en"``.
+            size: the most frequent words are kept, so many at most; of pieces, how many are made
+                (None for 4,000), of words that occur ``minimum_count`` times.
 
         Returns:
             A ``Tokenizer`` with words by falling frequency, ties in alphabetical order.
@@ -95,7 +102,8 @@ class Tokenizer:
         counts = collections.Counter()
         texts = list(texts)
         for start in range(0, len(texts), 10_000):
-            counts.update(_split(texts[start : start + 10_000], unit).flat_values.numpy().tolist())
+            found = UNITS[unit].split(tf.constant(texts[start : start + 10_000]))
+            counts.update(found.flat_values.numpy().tolist())
         words = sorted(
             (-count, word.decode("utf-8"))
             for word, count in counts.items()
@@ -106,8 +114,15 @@ class Tokenizer:
                 f"Tokenizer.fit: minimum_count must leave at least one word, got {minimum_count} "
                 f"for {len(texts)} texts. Pass minimum_count=1."
             )
-        vocabulary = [word for _, word in words if word not in SPECIAL_TOKENS]
+        vocabulary = [word for _, word in words if word not in SPECIAL_TOKENS][:size]
+        if unit == "piece":
+            vocabulary = train_pieces({word: -n for n, word in words}, size or DEFAULT_PIECES)
         return cls(vocabulary, unit=unit, max_length=max_length, language=language)
+
+    @property
+    def in_graph(self):
+        """Whether text is read in TensorFlow ops alone, so that a model which reads exports."""
+        return UNITS[self.unit].in_graph
 
     @property
     def vocabulary_size(self):
@@ -116,7 +131,7 @@ class Tokenizer:
 
     def __call__(self, text):
         """Turns text [B] string into token_ids [B,T] int32."""
-        tokens = self.table.lookup(_split(text, self.unit))
+        tokens = self.table.lookup(self.split(text))
         rows = tokens.nrows()
         tokens = tf.concat(
             [tf.fill([rows, 1], START_ID), tokens, tf.fill([rows, 1], END_ID)], axis=1
@@ -129,7 +144,31 @@ class Tokenizer:
         ended = tf.cumsum(tf.cast(token_ids == END_ID, tf.int32), axis=-1) > 0
         silent = ended | (token_ids == PAD_ID) | (token_ids == START_ID)
         words = tf.where(silent, "", tf.gather(self._words, token_ids) + self._separator)
-        return tf.strings.strip(tf.strings.reduce_join(words, axis=-1))
+        joined = tf.strings.reduce_join(words, axis=-1)
+        if self.unit == "piece":
+            joined = tf.strings.regex_replace(joined, f" {GOES_ON}", "")
+        return tf.strings.strip(joined)
+
+    def split(self, text):
+        """Splits text [B] string into the words, characters or pieces that have ids.
+
+        Args:
+            text: [B] string.
+
+        Returns:
+            Ragged string [B, tokens].
+        """
+        words = UNITS[self.unit].split(tf.convert_to_tensor(text, tf.string))
+        if self.unit != "piece":
+            return words
+        pieces = split_pieces(
+            words.flat_values,
+            lambda texts: self.table.lookup(texts) > END_ID,
+            self._longest,
+        )
+        # A row has the pieces of its words.
+        nested = tf.RaggedTensor.from_row_splits(pieces, words.row_splits)
+        return nested.merge_dims(1, 2)
 
     def ids_of(self, words):
         """Looks words up, for banned and forced words.
@@ -163,7 +202,7 @@ class Tokenizer:
         Returns:
             A list of strings.
         """
-        words = _split([text], self.unit).flat_values.numpy()
+        words = self.split([text]).flat_values.numpy()
         return [word.decode("utf-8") for word in words]
 
     def unknown_words(self, text):
@@ -192,7 +231,7 @@ class Tokenizer:
             ``(known [B] float32, unknown [B] string)``: the share of a text's words that are in the
             vocabulary, 0 where it has none; and those that are not, apart by spaces.
         """
-        words = _split(text, self.unit)
+        words = self.split(text)
         known = tf.ragged.map_flat_values(
             lambda flat: self.table.lookup(flat) != UNKNOWN_ID, words
         )
@@ -236,11 +275,3 @@ class Tokenizer:
             return cls(**json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
         except (json.JSONDecodeError, TypeError) as error:
             raise DataError(f"{path}: not a file written by Tokenizer.save ({error}).") from error
-
-
-def _split(text, unit):
-    """Returns a ragged string tensor [B, words] of a text [B]."""
-    cleaned = UNITS[unit][0](tf.convert_to_tensor(text, tf.string))
-    if unit == "character":
-        return tf.strings.unicode_split(cleaned, "UTF-8", errors="replace")
-    return tf.strings.split(cleaned)

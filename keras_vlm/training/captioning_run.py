@@ -14,7 +14,8 @@ from keras_vlm.tasks.captioning import Captioner, build_captioner
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import CaptionScores
-from keras_vlm.training.run import TrainingRun, make_backbone, thaw_start, train
+from keras_vlm.training.run import TrainingRun, train
+from keras_vlm.training.run_encoder import make_backbone, thaw_start
 from keras_vlm.training.self_critical import SelfCritical
 
 OBJECTIVES = ("cross_entropy", "self_critical")
@@ -27,7 +28,7 @@ class CaptioningRun(TrainingRun):
     Attributes:
         objective: ``"cross_entropy"``, or ``"self_critical"`` for a second stage that follows the
             CIDEr-D of captions the model draws itself (``SelfCritical``) and wants ``start``.
-        text: ``"lstm"`` or ``"transformer"``.
+        text: ``"lstm"``, ``"gru"`` or ``"transformer"``.
         fusion: name of a fusion.
         hidden_dim: model width.
         dropout: share of the words' units dropped.
@@ -111,6 +112,7 @@ def _build(run, training, found, optimizer):
         return captioner
     tokenizer = Tokenizer.fit(
         training,
+        unit=run.unit,
         max_length=run.max_length,
         minimum_count=run.minimum_count,
         language=run.language,

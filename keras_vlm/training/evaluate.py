@@ -5,6 +5,8 @@ teacher forced.
 """
 
 import dataclasses
+import importlib.metadata
+import importlib.util
 import math
 
 import numpy as np
@@ -13,10 +15,11 @@ from keras_vlm.core.checks import check_number
 from keras_vlm.core.files import write_json
 from keras_vlm.core.version import VERSION
 from keras_vlm.data.questions import flatten
+from keras_vlm.data.sources import ClipExamples
 from keras_vlm.decoding import BeamSearch
 from keras_vlm.metrics import score_captions, score_retrieval, score_vqa
 from keras_vlm.metrics.calibration import reliability
-from keras_vlm.metrics.captions import SCORE_TOKENIZERS
+from keras_vlm.metrics.captions import SCORE_TOKENIZERS, exact_match
 from keras_vlm.metrics.diversity import diversity
 from keras_vlm.metrics.retrieval import ranks_of_right, score_blocks
 from keras_vlm.metrics.signature import describe_references
@@ -32,7 +35,8 @@ class Evaluation:
     """What ``evaluate`` returns.
 
     Attributes:
-        scores: name -> float: BLEU-1..4, ROUGE-L, CIDEr-D; of a retriever, those of
+        scores: name -> float: BLEU-1..4, ROUGE-L, CIDEr-D, of clips also ``exact_match``, the share
+            of captions that are one of the references; of a retriever, those of
             ``score_retrieval``.
         diversity: name -> float, of the captions as the scorer splits them into words: share of
             distinct captions, vocabulary used, mean length; with ``training_examples``, share of
@@ -136,7 +140,17 @@ def evaluate(
         tokenize = SCORE_TOKENIZERS[tokenizer]
         trained_on = [tokenize(text) for texts in training_examples.captions for text in texts]
     varied = diversity(report.hypotheses, trained_on)
-    return Evaluation(report.scores, varied, str(report.signature), predictions)
+    scores, signature = dict(report.scores), str(report.signature)
+    if examples.language == "zh" and importlib.util.find_spec("jieba"):
+        words = score_captions(examples.captions, [text for text, _ in best], tokenizer="jieba")
+        # Both, for papers differ in which of them they report.
+        scores |= {f"{name} (jieba)": one for name, one in words.scores.items()}
+        version = importlib.metadata.version("jieba")
+        both = f"tokenizer:characters+jieba-{version}"
+        signature = signature.replace("tokenizer:characters", both)
+    if isinstance(examples, ClipExamples):
+        scores["exact_match"] = exact_match(report.references, report.hypotheses)
+    return Evaluation(scores, varied, signature, predictions)
 
 
 def _evaluate_retrieval(model, examples, batch_size, folds, verbose):

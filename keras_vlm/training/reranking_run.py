@@ -15,7 +15,8 @@ from keras_vlm.tasks.base import resolve_optimizer
 from keras_vlm.tasks.reranking import Reranker, build_reranker
 from keras_vlm.tasks.retrieval import Retriever
 from keras_vlm.training.callbacks import TwoStageScores
-from keras_vlm.training.run import TrainingRun, check_language, train
+from keras_vlm.training.run import TrainingRun, train
+from keras_vlm.training.run_encoder import check_language
 from keras_vlm.zoo import load_task
 
 

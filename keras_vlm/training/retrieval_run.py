@@ -17,7 +17,8 @@ from keras_vlm.tasks.towers import Tower
 from keras_vlm.text import TEXT_ENCODERS, Tokenizer
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import RetrievalScores
-from keras_vlm.training.run import TrainingRun, make_backbone, thaw_start, train
+from keras_vlm.training.run import TrainingRun, train
+from keras_vlm.training.run_encoder import make_backbone, thaw_start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +124,7 @@ def _build(run, training, found, optimizer):
         return retriever
     tokenizer = Tokenizer.fit(
         training,
+        unit=run.unit,
         max_length=run.max_length,
         minimum_count=run.minimum_count,
         language=run.language,

@@ -15,11 +15,14 @@ from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.core.files import check_output_folder, replace_file, write_json
 from keras_vlm.data import load_data
 from keras_vlm.tasks.base import PRECISIONS
+from keras_vlm.text.units import UNITS
 from keras_vlm.training.callbacks import TrainingBackup
 from keras_vlm.training.plots import plot_history
+from keras_vlm.training.run_encoder import BACKBONE, is_model
 from keras_vlm.vision.augmentation import AUGMENTATIONS
-from keras_vlm.vision.backbones import BACKBONES, Backbone
-from keras_vlm.zoo import list_models, load
+from keras_vlm.vision.backbones import BACKBONES
+from keras_vlm.vision.regions import parse_regions
+from keras_vlm.zoo import load
 
 OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
@@ -27,8 +30,8 @@ OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
 }
 
-# Copies of the model that a run goes on from, or takes its encoder from, there until it is done.
-START, BACKBONE = "start.keras", "backbone.keras"
+# The copy of the model that a run goes on from, there until it is done.
+START = "start.keras"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +56,14 @@ class TrainingRun:
             learns; ``conv_small``, which has no weights from ImageNet, learns as a whole.
         image_size: pixels a side.
         resize: ``"stretch"``, ``"crop"`` or ``"pad"``: what becomes of a picture's aspect.
+        regions: ``"grid"``, or what becomes picture tokens beside it or in its place: ``"boxes"``,
+            ``"masks"``, ``"grid+boxes"``, ... of the data.
+        max_regions: boxes, and masks, of a picture at most.
         augment: None, ``"flip"`` or another augmentation.
         cache: folder of the feature cache, ``"auto"`` for ``OUT/features`` where the backbone is
             frozen and the augmentation allows it, or None.
+        unit: what text is split into: ``"word"``, ``"character"``, ``"jieba"`` or ``"piece"``; None
+            chooses by the language.
         minimum_count: words seen fewer times are unknown.
         max_length: positions of a caption or question, start and end included.
         epochs: passes over the training split.
@@ -75,7 +83,8 @@ class TrainingRun:
 
     # What a model to go on from has already: a run can no longer choose it, and does not note it.
     OF_THE_MODEL: ClassVar = (
-        "backbone", "image_size", "resize", "minimum_count", "max_length", "precision",
+        "backbone", "image_size", "resize", "regions", "max_regions",
+        "unit", "minimum_count", "max_length", "precision",
     )  # fmt: skip
     # Options that are names, and the tables that have them.
     TABLES: ClassVar = {"optimizer": OPTIMIZERS, "precision": PRECISIONS}
@@ -90,8 +99,11 @@ class TrainingRun:
     trainable_from: str | None = None
     image_size: int = 224
     resize: str = "stretch"
+    regions: str = "grid"
+    max_regions: int = 16
     augment: str | None = None
     cache: str | None = "auto"
+    unit: str | None = None
     minimum_count: int = 5
     max_length: int = 22
     epochs: int = 12
@@ -120,6 +132,9 @@ class TrainingRun:
             check_number(where, name, getattr(self, name), minimum=1, integer=True)
         if self.patience is not None:
             check_number(where, "patience", self.patience, minimum=1, integer=True)
+        if self.unit is not None:
+            check_choice(where, "unit", self.unit, UNITS)
+        parse_regions(where, self.regions)
         check_number(where, "average", self.average, minimum=0, maximum=0.9999)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name, owner in self.taken_over().items():
@@ -221,109 +236,10 @@ def build_optimizer(run, steps):
     return OPTIMIZERS[run.optimizer](schedule, **options)
 
 
-def make_backbone(run, dtype):
-    """Makes the encoder that a run begins with.
-
-    Args:
-        run: a ``TrainingRun``.
-        dtype: Keras dtype policy.
-
-    Returns:
-        A ``Backbone``.
-
-    Raises:
-        TypeError: the encoder of the model that ``backbone`` names is none.
-    """
-    if run.backbone in BACKBONES:
-        return Backbone(
-            run.backbone,
-            image_size=run.image_size,
-            weights=None if run.backbone == "conv_small" else "imagenet",
-            trainable_from=_trainable_from(run, run.backbone),
-            resize=run.resize,
-            dtype=dtype,
-        )
-    copy = pathlib.Path(run.out) / BACKBONE
-    # The error would list published models only, where the user may have meant a backbone.
-    if not copy.exists() and not _is_model(run.backbone):
-        check_choice(type(run).__name__, "backbone", run.backbone, BACKBONES)
-    found = load(copy if copy.exists() else run.backbone).encoder
-    _check_backbone(run, "backbone", found)
-    defaults = {field.name: field.default for field in dataclasses.fields(run)}
-    # Its own size and way to resize, unless others are asked for.
-    changes = {
-        name: getattr(run, name)
-        for name in ("image_size", "resize")
-        if getattr(run, name) != defaults[name]
-    }
-    return found.thawed(_trainable_from(run, found.architecture), dtype=dtype, **changes)
-
-
-def thaw_start(run, found, kind):
-    """Returns the encoder of the model that a run goes on from, with the layers that shall learn.
-
-    Args:
-        run: a ``TrainingRun`` with a ``start``.
-        found: the model.
-        kind: the class of the task's models.
-
-    Returns:
-        A ``Backbone``.
-
-    Raises:
-        TypeError: the model is of another task, or its encoder is no ``Backbone``.
-        ValueError: the model reads another language.
-    """
-    if not isinstance(found, kind):
-        raise TypeError(
-            f"{type(run).__name__}: start must be a {kind.__name__}, got {run.start!r}, a "
-            f"{type(found).__name__}. To take over its encoder alone, pass it as backbone."
-        )
-    _check_backbone(run, "start", found.encoder)
-    check_language(run, "start", found)
-    return found.encoder.thawed(_trainable_from(run, found.encoder.architecture))
-
-
-def check_language(run, option, found):
-    """Raises unless a model reads the language of a run.
-
-    Args:
-        run: a ``TrainingRun``.
-        option: the option that names the model.
-        found: the model.
-
-    Raises:
-        ValueError: it reads another.
-    """
-    if found.tokenizer.language != run.language:
-        raise ValueError(
-            f"{type(run).__name__}: language must be {found.tokenizer.language!r}, that of "
-            f"{getattr(run, option)}, got {run.language!r}."
-        )
-
-
-def _check_backbone(run, option, encoder):
-    """Raises unless an encoder is a ``Backbone``.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not hasattr(encoder, "thawed"):
-        raise TypeError(
-            f"{type(run).__name__}: {option} must have a Backbone, of which layers can be chosen, "
-            f"got {getattr(run, option)!r}, whose encoder is a {type(encoder).__name__}. Build and "
-            "fit it in Python."
-        )
-
-
-def _is_model(name):
-    return pathlib.Path(name).exists() or name in {model["name"] for model in list_models()}
-
-
 def _open_start(run, out):
     """Returns the model that a run goes on from, or None; keeps copies of what it begins with."""
     # Copies: whatever becomes of the other files, this run can be resumed.
-    if run.start is None and run.backbone not in BACKBONES and _is_model(run.backbone):
+    if run.start is None and run.backbone not in BACKBONES and is_model(run.backbone):
         _keep(run.backbone, out / BACKBONE)
     if run.start is None:
         return None
@@ -381,15 +297,12 @@ def _finish(out):
     return keras.saving.load_model(out / "model.keras")
 
 
-def _trainable_from(run, architecture):
-    """Returns the layer from which on a backbone learns: all of one without pretrained weights."""
-    return "all" if architecture == "conv_small" else run.trainable_from
-
-
 def _batches(run, out, model, training, validation):
     cache = run.cache
     if cache == "auto":
-        cacheable = model.encoder.frozen and run.augment in {None, "flip"}
+        plain = not model.region_shapes
+        frozen = getattr(model.encoder, "frozen", False)
+        cacheable = plain and frozen and run.augment in {None, "flip"}
         cache = out / "features" if cacheable else None
     options = {"cache": cache, "seed": run.seed}
     learned = {"shuffle": True, "augment": run.augment, **run.batch_options(training=True)}

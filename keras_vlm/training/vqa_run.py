@@ -18,7 +18,8 @@ from keras_vlm.text import TEXT_ENCODERS
 from keras_vlm.text.answers import ACTIVATIONS, AnswerVocabulary
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import VQAScores
-from keras_vlm.training.run import TrainingRun, make_backbone, thaw_start, train
+from keras_vlm.training.run import TrainingRun, train
+from keras_vlm.training.run_encoder import make_backbone, thaw_start
 
 # The fusions that have layers to count.
 LAYERED = ("co_attention", "cross_attention")
@@ -139,15 +140,10 @@ def _build(run, training, found, optimizer):
             "easy_vqa, scenes, folder with questions.csv."
         )
     if found is not None:
-        encoder = thaw_start(run, found, VQAModel)
-        answers = found.answers
-        if isinstance(answers, AnswerVocabulary):
-            balanced = run.balance == "loss"
-            answers = AnswerVocabulary(**{**answers.get_config(), "balanced": balanced})
         model = build_vqa(
-            encoder,
+            thaw_start(run, found, VQAModel),
             tokenizer=found.tokenizer,
-            answers=answers,
+            answers=rebalance(run, found.answers),
             text=fresh_copy(found.reader.text_encoder),
             fusion=fresh_copy(found.reader.fusion),
             optimizer=optimizer,
@@ -159,7 +155,10 @@ def _build(run, training, found, optimizer):
     return build_vqa(
         make_backbone(run, policy),
         tokenizer=fit_question_tokenizer(
-            training, max_length=run.max_length, minimum_count=run.minimum_count
+            training,
+            max_length=run.max_length,
+            minimum_count=run.minimum_count,
+            unit=run.unit,
         ),
         answers=choose_answers(
             training,
@@ -175,3 +174,18 @@ def _build(run, training, found, optimizer):
         optimizer=optimizer,
         precision=run.precision,
     )
+
+
+def rebalance(run, answers):
+    """Returns the answers of the model that a run goes on from, with the run's own balance.
+
+    Args:
+        run: a ``VQARun``.
+        answers: an ``AnswerVocabulary`` or a ``Tokenizer``.
+
+    Returns:
+        An object of the same kind.
+    """
+    if not isinstance(answers, AnswerVocabulary):
+        return answers
+    return AnswerVocabulary(**{**answers.get_config(), "balanced": run.balance == "loss"})

@@ -16,8 +16,10 @@ from keras import applications
 
 from keras_vlm.core.checks import check_choice, suggest
 from keras_vlm.vision.efficientnet_lite import build_efficientnet_lite0
+from keras_vlm.vision.foreign import FOREIGN
 from keras_vlm.vision.image import RESIZE_MODES
 from keras_vlm.vision.input_statistics import finalize_normalization, fold_rescaling
+from keras_vlm.vision.regions import RegionEncoder
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
@@ -252,12 +254,13 @@ class Backbone(keras.Model):
 
 
 def resolve_backbone(backbone, image_size, dtype=None):
-    """Turns a name, a ``Backbone`` or any image model into an encoder.
+    """Turns a name, a ``Backbone``, a ``RegionEncoder`` or any image model into an encoder.
 
     Args:
         backbone: a name in ``BACKBONES`` (frozen with ImageNet weights; ``conv_small`` from
-            scratch), a ``Backbone``, or a Keras model from images [B,H,W,3] in 0..255 to [B,h,w,C]
-            or [B,N,C].
+            scratch), ``hub:DIR_OR_URL`` or ``keras_hub:PRESET`` (frozen), a ``Backbone``, a
+            ``RegionEncoder``, or a Keras model from images [B,H,W,3] in 0..255 to [B,h,w,C] or
+            [B,N,C].
         image_size: side in pixels, or ``(H, W)``; for a name.
         dtype: Keras dtype policy; for a name.
 
@@ -268,8 +271,11 @@ def resolve_backbone(backbone, image_size, dtype=None):
         TypeError: ``backbone`` is none of these.
         ValueError: the name is unknown, or the model's output has another rank.
     """
-    if isinstance(backbone, Backbone):
+    if isinstance(backbone, (Backbone, RegionEncoder)):
         return backbone
+    if isinstance(backbone, str) and backbone.partition(":")[0] in FOREIGN and ":" in backbone:
+        prefix, _, source = backbone.partition(":")
+        return FOREIGN[prefix](source, image_size)
     if isinstance(backbone, str):
         scratch = backbone == "conv_small"
         return Backbone(

@@ -121,7 +121,8 @@ def test_pictures_are_read_when_asked_for(flickr8k):
 
 def test_every_source_has_a_row_and_an_unknown_one_is_named():
     assert list(SOURCES) == [
-        "scenes", "flickr8k", "coco", "folder", "tfds", "vqa_v2", "easy_vqa",
+        "scenes", "moving_scenes", "flickr8k", "flickr8k_cn", "flickr30k", "karpathy", "coco",
+        "folder", "webdataset", "tfds", "vqa_v2", "easy_vqa", "video", "msvd", "msr_vtt",
     ]  # fmt: skip
     with pytest.raises(ValueError, match="name must be one of .*got 'flikr8k'.* mean 'flickr8k'"):
         load_data("flikr8k:somewhere")

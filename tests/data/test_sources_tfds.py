@@ -106,3 +106,78 @@ def test_a_data_set_without_captions(tmp_path):
 def test_other_languages_are_refused(tmp_path):
     with pytest.raises(ValueError, match="language must be 'en'.*got 'zh'"):
         load_data(f"tfds:coco_captions:{tmp_path}", language="zh")
+
+
+class Described(tfds.core.GeneratorBasedBuilder):
+    """A data set with names of its own, questions and objects."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "photo": tfds.features.Image(shape=(None, None, 3)),
+            "filename": tfds.features.Text(),
+            "texts": {"en": tfds.features.Sequence(tfds.features.Text())},
+            "question_answer": tfds.features.Sequence(
+                {"question": tfds.features.Text(), "answer": tfds.features.Text()}
+            ),
+            "objects": tfds.features.Sequence(
+                {
+                    "bbox": tfds.features.BBoxFeature(),
+                    "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+                }
+            ),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), description="made up"
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for number in range(3):
+            box = tfds.features.BBox(ymin=0.1, xmin=0.2, ymax=0.5, xmax=0.75)
+            yield (
+                number,
+                {
+                    "photo": np.full((5, 7, 3), 20 * number, np.uint8),
+                    "filename": f"{number}.png",
+                    "texts": {"en": [f"text {number}", "more"]},
+                    "question_answer": [{"question": f"what {number}", "answer": "a dog"}] * number,
+                    "objects": [{"bbox": box, "label": "dog"}] * number,
+                },
+            )
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("described")
+    Described(data_dir=folder).download_and_prepare()
+    return f"tfds:described:{folder}"
+
+
+def test_features_by_other_names(described):
+    split = load_data(described, keys="image=photo,captions=texts/en", language="en")["train"]
+    elements = {e["image_id"].decode(): e for e in split.dataset().as_numpy_iterator()}
+    assert sorted(elements) == ["0.png", "1.png", "2.png"]
+    one = elements["2.png"]
+    assert one["captions"].tolist() == [b"text 2", b"more"]
+    np.testing.assert_allclose(one["boxes"], [[0.1, 0.2, 0.5, 0.75]] * 2, atol=1e-6)
+    assert one["labels"].tolist() == [b"dog"] * 2
+    assert elements["0.png"]["boxes"].shape == (0, 4)
+    assert tf.io.decode_image(one["image_bytes"]).numpy()[0, 0].tolist() == [40, 40, 40]
+
+
+def test_questions_by_their_names(described):
+    split = load_data(described, keys={"image": "photo"})["train"]
+    found = {i: [(q.text, q.answers) for q in each]
+             for i, each in zip(split.image_ids, split.questions, strict=True)}  # fmt: skip
+    assert found == {"1.png": [("what 1", ("a dog",))], "2.png": [("what 2", ("a dog",))] * 2}
+
+
+def test_features_that_are_not_there(described):
+    with pytest.raises(DataError, match="key 'txt' is missing from the features .found 'photo'"):
+        load_data(described, keys="image=photo,captions=txt")
+    with pytest.raises(ValueError, match="keys must be one of 'image', .* got 'caption"):
+        load_data(described, keys="caption=texts/en")

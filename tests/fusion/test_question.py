@@ -60,6 +60,19 @@ def test_padding_changes_nothing(fusion):
     np.testing.assert_allclose(changed_weights, weights, atol=1e-5)
 
 
+def test_a_picture_s_padding_changes_nothing(fusion):
+    """Such as regions that are not there; each picture has its own number of tokens."""
+    words, mask, memory = inputs()
+    real = np.arange(N) < np.array([[N], [4]])
+    joint, weights = fusion(words, mask, memory, real)
+    noise = np.where(real[..., None], memory, 9.0).astype(np.float32)
+    np.testing.assert_allclose(fusion(words, mask, noise, real)[0], joint, atol=1e-4)
+    np.testing.assert_allclose(weights[1, :, 4:], 0, atol=1e-6)
+    np.testing.assert_allclose(np.sum(weights, axis=-1), 1, atol=1e-5)
+    alone, _ = fusion(words[1:], mask[1:], memory[1:, :4])
+    np.testing.assert_allclose(alone[0], joint[1], atol=1e-4)
+
+
 def test_questions_are_apart_and_their_picture_is_their_own(fusion):
     """Three questions of two pictures are six of six."""
     words, mask, memory = inputs()

@@ -9,11 +9,12 @@ import sys
 import pytest
 
 from keras_vlm import load
+from keras_vlm.data.moving_scenes import draw_moving_scenes, render_clip
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = sorted(
     path
-    for task in ("captioning", "retrieval", "vqa")
+    for task in ("captioning", "retrieval", "vqa", "video")
     for path in (ROOT / "recipes").glob(f"{task}_*.py")
 )
 # What each task's scores have, and in which of its stages the backbone learns; None: that differs.
@@ -21,13 +22,21 @@ TASKS = {
     "captioning": ({"BLEU-4", "CIDEr-D", "ROUGE-L"}, [False, True, False]),
     "retrieval": ({"image_to_text_R@1", "text_to_image_R@10"}, [False, True]),
     "vqa": ({"accuracy", "ECE"}, None),
+    "video-caption": ({"CIDEr-D", "exact_match"}, None),
+    "video-qa": ({"accuracy", "ECE"}, None),
 }
+
+
+def task_of(recipe):
+    """The task of a recipe, by its file's name."""
+    first, second = recipe.stem.split("_")[:2]
+    return f"{first}-{second}" if first == "video" else first
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_smoke(recipe, tmp_path):
-    # Recipes of question answering know their data.
-    data = [] if recipe.name.startswith("vqa") else ["scenes:24"]
+    # Recipes of question answering and of clips know their data.
+    data = [] if recipe.name.startswith(("vqa", "video")) else ["scenes:24"]
     done = subprocess.run(
         [sys.executable, recipe, *data, "--smoke", "--out", tmp_path / "run",
          "--publish", tmp_path / "published"],
@@ -35,7 +44,7 @@ def test_smoke(recipe, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     scores = json.loads((tmp_path / "published" / "scores.json").read_text())
-    task = recipe.name.partition("_")[0]
+    task = task_of(recipe)
     names, tunes = TASKS[task]
     assert scores["task"] == task
     assert set(scores["scores"]) >= names
@@ -56,6 +65,13 @@ def test_smoke(recipe, tmp_path):
     published = load(tmp_path / "published")
     if task == "captioning":
         assert isinstance(published.caption(photo)[0], str)
+    elif task.startswith("video"):
+        clip = render_clip(draw_moving_scenes(1)[0], published.num_frames)
+        if task == "video-qa":
+            answer = published.answer(clip, "how many shapes appear ?")
+            assert answer.text in published.answers.answers
+        else:
+            assert isinstance(published.caption(clip)[0], str)
     elif task == "vqa":
         assert published.answer(photo, "is there a circle ?").text in published.answers.ids
         assert (tmp_path / "published" / "reliability.png").stat().st_size

@@ -1,6 +1,7 @@
 """The captioner: every combination of text and fusion keeps the contracts; options; bad input."""
 
 import contracts
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -244,6 +245,20 @@ def test_options_of_parts_reach_the_parts(examples):
     assert model.text_decoder.vocabulary_size == tokenizer.vocabulary_size
 
 
+def test_an_lstm_lies_where_saved_models_have_it(examples, tmp_path):
+    model = build_captioner(
+        "conv_small",
+        text="lstm",
+        tokenizer=Tokenizer.fit(examples, minimum_count=1),
+        image_size=32,
+    )
+    model.save_weights(tmp_path / "model.weights.h5")
+    names = []
+    with h5py.File(tmp_path / "model.weights.h5") as file:
+        file.visit(names.append)
+    assert any(name.endswith("/lstms/lstm/cell/vars/0") for name in names)
+
+
 def test_a_frozen_backbone_stays_as_it_is(examples):
     tokenizer = Tokenizer.fit(examples, minimum_count=1)
     model = build_captioner(
@@ -282,7 +297,7 @@ def test_cached_features_train_as_pictures_do(examples, tmp_path):
     ("options", "message"),
     [
         ({"backbone": "vgg61"}, r"architecture must be one of .*got 'vgg61'.*mean 'vgg1"),
-        ({"text": "lstn"}, "text must be one of 'lstm', 'transformer', got 'lstn'.*mean 'lstm'"),
+        ({"text": "lstn"}, "text must be one of 'lstm', 'gru', .*got 'lstn'.*mean 'lstm'"),
         ({"fusion": "atention"}, "fusion must be one of .*got 'atention'.*mean 'attention'"),
         ({"precision": "half"}, "precision must be one of .*got 'half'"),
         ({"label_smoothing": 1.5}, "label_smoothing must be a number from 0 to 0.999, got 1.5"),
@@ -321,3 +336,15 @@ def test_a_cache_cannot_give_every_augmentation(examples, tmp_path):
         model.batches(examples, cache=tmp_path)
     with pytest.raises(ValueError, match="augment must be one of .*got 'heavy'"):
         model.batches(examples, augment="heavy")
+
+
+def test_captions_without_their_endings_are_no_targets(examples):
+    pytest.importorskip("snowballstemmer", reason="snowballstemmer is not installed")
+    model = scenes_captioner()
+    stemmed = examples.cleaned(["nfkc", "stem"])
+    assert stemmed.captions != examples.captions
+    with pytest.raises(ValueError, match="must have whole captions to learn to write, .* by stem"):
+        model.batches(stemmed, 5)
+    meant = examples.cleaned(["stem"], hurt_targets=True)
+    next(iter(model.batches(meant, 5, shuffle=False)))
+    next(iter(model.batches(examples.cleaned(["html"]), 5, shuffle=False)))

@@ -109,7 +109,8 @@ def test_the_signature_says_how_the_scores_were_made():
     }
 
 
-def test_chinese_is_scored_by_characters():
+def test_chinese_is_scored_by_characters_and_by_words():
+    jieba = pytest.importorskip("jieba", reason="jieba is not installed (extra 'zh')")
     references = [["一只狗在跑。", "狗跑"], ["红色的车"]]
     captions = ["一只 狗", "红车"]
     parrot = Parrot([[(text, -0.5)] for text in captions])
@@ -121,8 +122,16 @@ def test_chinese_is_scored_by_characters():
     )
     spaced = [[" ".join("一只狗在跑"), "狗 跑"], [" ".join("红色的车")]]
     by_hand = score_captions(spaced, ["一 只 狗", "红 车"], tokenizer="whitespace")
-    assert found.scores == by_hand.scores
-    assert "tokenizer:characters" in found.signature
+    words = score_captions(
+        [["一只 狗 在 跑", "狗 跑"], ["红色 的 车"]],
+        [" ".join(jieba.cut(text.replace(" ", ""))) for text in captions],
+        tokenizer="whitespace",
+    )
+    assert found.scores == {
+        **by_hand.scores,
+        **{f"{name} (jieba)": score for name, score in words.scores.items()},
+    }
+    assert f"tokenizer:characters+jieba-{jieba.__version__}|" in found.signature
     assert found.diversity == {
         "distinct": 1.0,
         "vocabulary": 5,

@@ -7,7 +7,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_vlm.vision.augmentation import AUGMENTATIONS, Augmentation, augment, rotate
+from keras_vlm.vision.augmentation import (
+    AUGMENTATIONS,
+    Augmentation,
+    augment,
+    augment_regions,
+    rotate,
+)
+from keras_vlm.vision.regions import MASK_SIDE
 
 H, W = 13, 17
 STRONGEST = Augmentation(
@@ -267,3 +274,60 @@ def test_settings_out_of_range(name, value, expected):
 def test_settings_do_not_change_afterwards():
     with pytest.raises(dataclasses.FrozenInstanceError):
         AUGMENTATIONS["light"].flip = 0.3
+
+
+# Regions
+
+
+def _bounds_of(mask):
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    ends = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+    return np.array(ends) / [height, width, height, width]
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [Augmentation(flip=1), Augmentation(smallest_crop=0.4), Augmentation(rotation_degrees=30),
+     Augmentation(flip=0.5, smallest_crop=0.5, rotation_degrees=20)],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(56, 56), (84, 140)])
+def test_boxes_and_masks_go_where_the_picture_goes(augmentation, size):
+    """A white disc on black: where it is after the change, its mask and its box are."""
+    shares = [(np.arange(side) + 0.5) / side for side in size]
+    small = (np.arange(MASK_SIDE) + 0.5) / MASK_SIDE
+    # Round in the picture, whose pixels are square.
+    aspect = size[0] / size[1]
+
+    def disc(y, x):
+        return ((y[:, None] - 0.45) * aspect) ** 2 + (x[None] - 0.55) ** 2 < (0.16 * aspect) ** 2
+
+    image = 255.0 * np.repeat(disc(*shares)[..., None], 3, axis=2)
+    box = [0.45 - 0.16, 0.55 - 0.16 * aspect, 0.45 + 0.16, 0.55 + 0.16 * aspect]
+    for seed in range(4):
+        moved, _ = changed(image.astype(np.float32), (seed, 5), augmentation)
+        found = augment_regions(
+            {"boxes": tf.constant([box, [0.0] * 4]),
+             "masks": tf.constant(disc(small, small)[None].astype(np.uint8))},
+            (seed, 5), augmentation, size,
+        )  # fmt: skip
+        seen = moved[..., 0] > 127
+        assert not found["boxes"][1].numpy().any()
+        if not 0.01 < seen.mean() < 0.3:
+            continue
+        mask = found["masks"][0].numpy() > 0
+        np.testing.assert_allclose(_bounds_of(mask), _bounds_of(seen), atol=0.05)
+        assert mask.mean() == pytest.approx(seen.mean(), abs=0.02)
+        # A turned box is that around its corners: it holds the disc, up to 1.37 times as wide.
+        around, inner = found["boxes"][0].numpy(), _bounds_of(seen)
+        assert (around[:2] <= inner[:2] + 0.04).all()
+        assert (around[2:] >= inner[2:] - 0.04).all()
+        assert ((around[2:] - around[:2]) <= 1.45 * (inner[2:] - inner[:2]) + 0.05).all()
+
+
+def test_what_is_cut_off_becomes_padding():
+    corner = {"boxes": tf.constant([[0.0, 0.0, 0.01, 0.01]])}
+    augmentation = Augmentation(smallest_crop=0.05)
+    moved = [augment_regions(corner, (seed, 1), augmentation, (32, 32)) for seed in range(8)]
+    boxes = np.stack([each["boxes"].numpy()[0] for each in moved])
+    assert (~boxes.any(axis=1)).sum() >= 5

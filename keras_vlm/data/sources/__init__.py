@@ -13,36 +13,56 @@ from keras_vlm.data.sources.base import BytesExamples as BytesExamples
 from keras_vlm.data.sources.base import Examples as Examples
 from keras_vlm.data.sources.base import FileExamples as FileExamples
 from keras_vlm.data.sources.base import Splits as Splits
+from keras_vlm.data.sources.clips import ClipExamples as ClipExamples
 from keras_vlm.data.sources.coco import open_coco
 from keras_vlm.data.sources.easy_vqa import open_easy_vqa
 from keras_vlm.data.sources.flickr8k import open_flickr8k
-from keras_vlm.data.sources.folder import open_folder
+from keras_vlm.data.sources.flickr8k_cn import open_flickr8k_cn
+from keras_vlm.data.sources.flickr30k import open_flickr30k
+from keras_vlm.data.sources.folder import open_folder, open_video_folder
+from keras_vlm.data.sources.karpathy import open_karpathy
+from keras_vlm.data.sources.moving_scenes import open_moving_scenes
+from keras_vlm.data.sources.msr_vtt import open_msr_vtt
+from keras_vlm.data.sources.msvd import open_msvd
 from keras_vlm.data.sources.scenes import open_scenes
 from keras_vlm.data.sources.tfds import open_tfds
 from keras_vlm.data.sources.vqa_v2 import open_vqa_v2
+from keras_vlm.data.sources.webdataset import open_webdataset
 
 SOURCES = {
     "scenes": open_scenes,
+    "moving_scenes": open_moving_scenes,
     "flickr8k": open_flickr8k,
+    "flickr8k_cn": open_flickr8k_cn,
+    "flickr30k": open_flickr30k,
+    "karpathy": open_karpathy,
     "coco": open_coco,
     "folder": open_folder,
+    "webdataset": open_webdataset,
     "tfds": open_tfds,
     "vqa_v2": open_vqa_v2,
     "easy_vqa": open_easy_vqa,
+    "video": open_video_folder,
+    "msvd": open_msvd,
+    "msr_vtt": open_msr_vtt,
 }
 # Those that can read data with other key names.
-MAPPED = {"folder": open_folder}
+MAPPED = {"folder": open_folder, "video": open_video_folder, "tfds": open_tfds}
 
 
 def load_data(name, *, language="en", keys=None):
     """Opens a data set by name.
 
     Args:
-        name: ``scenes``, ``flickr8k:DIR``, ``coco:ANNOTATIONS.json:IMAGES_DIR``, ``folder:DIR``,
-            ``tfds:coco_captions``, ``vqa_v2:QUESTIONS.json:ANNOTATIONS.json:IMAGES_DIR`` or
-            ``easy_vqa``.
+        name: ``scenes``, ``flickr8k:DIR``, ``flickr8k_cn:DIR``, ``flickr30k:DIR``,
+            ``coco:ANNOTATIONS.json:IMAGES_DIR``, ``karpathy:FILE.json:IMAGES_DIR``,
+            ``folder:DIR``, ``webdataset:SHARDS``, ``tfds:NAME``,
+            ``vqa_v2:QUESTIONS.json:ANNOTATIONS.json:IMAGES_DIR`` or ``easy_vqa``; of clips
+            ``moving_scenes``, ``video:DIR``, ``msvd:CAPTIONS.txt:CLIPS_DIR`` or
+            ``msr_vtt:ANNOTATIONS.json:CLIPS_DIR``.
         language: language code of the captions and questions, such as ``"en"`` or ``"zh"``.
-        keys: for questions in a folder whose records have other keys: ours to theirs, such as
+        keys: for questions in a folder whose records have other keys, and for features of
+            TensorFlow Datasets that are not found by their name: ours to theirs, such as
             ``"image=img_name,question=q"`` or a dict; None for our own.
 
     Returns:

@@ -5,6 +5,7 @@ Refuses to know file formats, decoding and words. Dimension letter: K captions a
 
 import abc
 import collections.abc
+import copy
 import logging
 import os
 import pathlib
@@ -13,7 +14,9 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import DataError, check_choice
 from keras_vlm.data.questions import flatten
+from keras_vlm.data.regions import Regions, region_tensors, unpack_masks
 from keras_vlm.data.schema import VALIDATION_SPLITS, check_example_spec
+from keras_vlm.text.cleaning_steps import HURT_TARGETS, clean_text
 
 LOGGER = logging.getLogger("keras_vlm")
 
@@ -85,13 +88,23 @@ class Examples(abc.ABC):
         captions: list of K captions a picture, in the same order, or None where the data have none.
         questions: list of a list of ``Question`` a picture, or None where the data have none.
         skipped: dict from a reason to the list of pictures left out for it.
+        regions: list of ``Regions`` a picture, or None where the data have none.
 
     Raises:
         DataError: no example is left.
     """
 
     def __init__(
-        self, name, split, language, image_ids, captions, *, questions=None, skipped=None
+        self,
+        name,
+        split,
+        language,
+        image_ids,
+        captions,
+        *,
+        questions=None,
+        skipped=None,
+        regions=None,
     ):
         self.name = name
         self.split = split
@@ -99,6 +112,9 @@ class Examples(abc.ABC):
         self.image_ids = list(image_ids)
         self.captions = None if captions is None else [list(texts) for texts in captions]
         self.questions = None if questions is None else [list(each) for each in questions]
+        self.regions = None
+        # Steps of cleaning that would spoil what a captioner writes.
+        self.hurt = ()
         self.skipped = {reason: list(ids) for reason, ids in (skipped or {}).items() if ids}
         where = f"{name}:{split}"
         report_skipped(where, len(self), self.skipped)
@@ -109,6 +125,8 @@ class Examples(abc.ABC):
         with tf.init_scope():
             self._image_ids = tf.constant(self.image_ids)
             self._texts = _constant_texts(self.captions, self.questions)
+        if regions is not None:
+            self._add_regions(regions)
 
     def __len__(self):
         return len(self.image_ids)
@@ -127,14 +145,73 @@ class Examples(abc.ABC):
         Returns:
             A ``tf.data.Dataset`` of dicts with ``image_bytes`` [] string, ``image_id`` [] string,
             ``index`` [] int64 (the place in ``image_ids``) and what the data have of ``captions``
-            [K], ``questions`` [Q] and ``answers`` [Q,A] string. Pictures are read when they are
-            asked for.
+            [K], ``questions`` [Q] and ``answers`` [Q,A] string, ``boxes`` [R,4], ``labels`` [R]
+            and ``masks`` [R,S,S]. Pictures are read when they are asked for.
         """
         if shuffle_seed is not None:
             shuffle_seed = tf.cast(shuffle_seed, tf.int64)
         dataset = self._dataset(shuffle_seed)
         check_example_spec(self.name, dataset.element_spec)
         return dataset
+
+    def with_regions(self, regions):
+        """Returns the same split with other regions.
+
+        Args:
+            regions: list of ``Regions``, one a picture.
+
+        Returns:
+            An ``Examples``.
+
+        Raises:
+            ValueError: there are more or fewer than pictures.
+        """
+        twin = copy.copy(self)
+        twin._add_regions(regions)
+        return twin
+
+    def cleaned(self, steps, *, hurt_targets=False):
+        """Returns the same split with cleaned captions.
+
+        Args:
+            steps: names of ``text.cleaning_steps.STEPS``, or functions of your own.
+            hurt_targets: whether a captioner may learn to write captions without their stop words
+                or endings; by default its ``batches`` refuses them.
+
+        Returns:
+            An ``Examples``; where nothing would be left of a caption it stays as it was.
+
+        Raises:
+            ImportError: a step needs a package that is missing.
+            ValueError: a step is unknown, or has not the language, or the split has no captions.
+        """
+        if self.captions is None:
+            raise ValueError(f"{self.name}:{self.split}: the split must have captions, got none.")
+        twin = copy.copy(self)
+        twin.captions = [
+            [clean_text(text, steps, self.language) or text for text in of_picture]
+            for of_picture in self.captions
+        ]
+        twin.hurt = tuple(s for s in steps if s in HURT_TARGETS and not hurt_targets) or self.hurt
+        with tf.init_scope():
+            twin._texts = {**self._texts, **_constant_texts(twin.captions, None)}
+        return twin
+
+    def _add_regions(self, regions):
+        """Takes regions over.
+
+        Raises:
+            ValueError: there are more or fewer than pictures.
+        """
+        if len(regions) != len(self):
+            raise ValueError(
+                f"{self.name}:{self.split}: regions must be {len(self)}, one a picture, got "
+                f"{len(regions)}."
+            )
+        self.regions = list(regions)
+        with tf.init_scope():
+            texts = _constant_texts(self.captions, self.questions)
+            self._texts = {**texts, **region_tensors(self.regions)}
 
     @abc.abstractmethod
     def _dataset(self, shuffle_seed):
@@ -154,7 +231,7 @@ class Examples(abc.ABC):
             "image_bytes": image_bytes,
             "image_id": self._image_ids[index],
             "index": index,
-            **{key: _row(texts, index) for key, texts in self._texts.items()},
+            **{key: _row(key, texts, index) for key, texts in self._texts.items()},
         }
 
 
@@ -164,6 +241,10 @@ class PictureExamples(Examples):
     def read_picture(self, index):
         """Returns an encoded picture [] string by its place [] int64, in TensorFlow ops."""
         raise NotImplementedError
+
+    def read_regions(self, index, keys):
+        """Returns a dict of those regions of a picture that ``keys`` name, in TensorFlow ops."""
+        return {key: _row(key, self._texts[key], index) for key in keys}
 
     def _dataset(self, shuffle_seed):
         def read(index):
@@ -182,7 +263,7 @@ class FileExamples(PictureExamples):
         image_ids: list of names of the pictures.
         captions: list of K captions a picture, or None.
         paths: list of the pictures' files.
-        **options: ``questions`` and ``skipped``, as for ``Examples``.
+        **options: ``questions``, ``skipped`` and ``regions``, as for ``Examples``.
     """
 
     def __init__(self, name, split, language, image_ids, captions, paths, **options):
@@ -192,7 +273,7 @@ class FileExamples(PictureExamples):
             self._paths = tf.constant([str(path) for path in paths])
 
     @classmethod
-    def of_records(cls, name, split, language, records, *, skipped=None):
+    def of_records(cls, name, split, language, records, *, skipped=None, regions=None):
         """Keeps the records whose picture is there and has a caption; counts the others.
 
         Args:
@@ -201,6 +282,7 @@ class FileExamples(PictureExamples):
             language: language code of the captions.
             records: iterable of ``(image_id, path, captions)``.
             skipped: dict from a reason to pictures that were left out before.
+            regions: dict from image id to ``Regions``, or None.
 
         Returns:
             A ``FileExamples``.
@@ -212,7 +294,11 @@ class FileExamples(PictureExamples):
         skipped = {**(skipped or {}), **unusable}
         paths = [path for path, _ in kept.values()]
         captions = [texts for _, texts in kept.values()]
-        return cls(name, split, language, kept, captions, paths, skipped=skipped)
+        if regions is not None:
+            regions = [regions.get(image_id, Regions()) for image_id in kept]
+        return cls(
+            name, split, language, kept, captions, paths, skipped=skipped, regions=regions
+        )
 
     def read_picture(self, index):
         """Returns the file's bytes."""
@@ -229,7 +315,7 @@ class BytesExamples(PictureExamples):
         image_ids: list of names of the pictures.
         captions: list of K captions a picture, or None.
         images: list of encoded pictures, bytes.
-        **options: ``questions`` and ``skipped``, as for ``Examples``.
+        **options: ``questions``, ``skipped`` and ``regions``, as for ``Examples``.
     """
 
     def __init__(self, name, split, language, image_ids, captions, images, **options):
@@ -257,9 +343,11 @@ def _constant_texts(captions, questions):
     return texts
 
 
-def _row(texts, index):
+def _row(key, texts, index):
     """Returns a row of a ragged tensor whose rows are dense."""
     row = texts[index]
+    if key == "masks":
+        return unpack_masks(row)
     return row.to_tensor() if isinstance(row, tf.RaggedTensor) else row
 
 

@@ -1,6 +1,7 @@
 """COCO captions: a JSON file of ``images`` and ``annotations``, beside a folder of pictures.
 
-The source is ``coco:ANNOTATIONS.json:IMAGES_DIR``. The split is read from the file's name
+The source is ``coco:ANNOTATIONS.json:IMAGES_DIR``; with ``:INSTANCES.json`` behind it, boxes and
+masks come from COCO's instances file. The split is read from the file's name
 (``captions_val2014.json`` is ``val``); a name that says none gives the one split ``all``. Where
 ``{split}`` stands in ANNOTATIONS, and in IMAGES_DIR if its name differs too, each file that fits is
 a split: ``coco:annotations/captions_{split}2014.json:{split}2014``.
@@ -12,6 +13,7 @@ import re
 
 from keras_vlm.core.checks import DataError
 from keras_vlm.data.sources.base import FileExamples, Splits
+from keras_vlm.data.sources.coco_instances import read_instances
 from keras_vlm.data.sources.reading import check_file, check_folder, get_key, read_json
 
 SPLIT_IN_NAME = re.compile(r"(?<![a-z])(restval|train|val|dev|test)(?![a-z])")
@@ -21,7 +23,8 @@ def open_coco(argument, language):
     """Opens COCO captions.
 
     Args:
-        argument: ``"ANNOTATIONS.json:IMAGES_DIR"``.
+        argument: ``"ANNOTATIONS.json:IMAGES_DIR"`` or ``"ANNOTATIONS.json:IMAGES_DIR:
+            INSTANCES.json"``.
         language: language code of the captions.
 
     Returns:
@@ -32,16 +35,20 @@ def open_coco(argument, language):
         ValueError: the argument has not two parts.
     """
     # At ".json:", so that neither path is cut at the colon of a drive letter.
-    match = re.fullmatch(r"(.+?\.json):(.+)", argument, flags=re.IGNORECASE)
+    match = re.fullmatch(r"(.+?\.json):(.+?)(?::([^:]+\.json))?", argument, flags=re.IGNORECASE)
     if not match:
         raise ValueError(
-            f"load_data: name must be coco:ANNOTATIONS.json:IMAGES_DIR, got 'coco:{argument}'."
+            f"load_data: name must be coco:ANNOTATIONS.json:IMAGES_DIR, got 'coco:{argument}'. "
+            "Boxes and masks are added by :INSTANCES.json behind it."
         )
-    annotations, images = match.groups()
+    annotations, images, instances = match.groups()
     openers = {}
     for split, path in split_files(annotations).items():
         folder = images.replace("{split}", split)
-        openers[split] = functools.partial(_open_split, path, folder, split, language)
+        regions = instances and check_file(
+            instances.replace("{split}", split), "coco: the instances"
+        )
+        openers[split] = functools.partial(_open_split, path, folder, split, language, regions)
     return Splits("coco", openers)
 
 
@@ -113,7 +120,7 @@ def split_files(annotations, purpose="coco: the annotations"):
     return files
 
 
-def _open_split(path, images, split, language):
+def _open_split(path, images, split, language, instances):
     folder = check_folder(images, "coco: the pictures")
     records, orphans = read_coco(path)
     if not records:
@@ -124,4 +131,5 @@ def _open_split(path, images, split, language):
         language,
         ((image_id, str(folder / name), captions) for image_id, name, captions in records),
         skipped={"named by captions only": orphans},
+        regions=read_instances(instances) if instances else None,
     )

@@ -65,13 +65,26 @@ def _open_split(read, path, images, split, language):
 
 
 def _read_tokens(tokens, split_list):
-    """Yields ``(file name, captions)`` of the pictures that a split's list names.
+    """Yields ``(file name, captions)`` of the pictures that a split's list names."""
+    captions = read_token_captions(tokens)
+    for _, line in read_lines(split_list):
+        yield line.strip(), captions.get(line.strip(), [])
+
+
+def read_token_captions(path):
+    """Reads a file whose lines are ``1.jpg#0``, a tab and a caption.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A dict from a picture's name to its captions.
 
     Raises:
-        DataError: a line of the captions has no tab or no number.
+        DataError: a line has no tab or no number.
     """
     captions = {}
-    for where, line in read_lines(tokens):
+    for where, line in read_lines(path):
         key, tab, caption = line.partition("\t")
         if not tab or "#" not in key:
             raise DataError(
@@ -79,8 +92,7 @@ def _read_tokens(tokens, split_list):
                 f"got {line[:60]!r}."
             )
         captions.setdefault(key.rpartition("#")[0], []).append(caption)
-    for _, line in read_lines(split_list):
-        yield line.strip(), captions.get(line.strip(), [])
+    return captions
 
 
 def _read_annotations(path):

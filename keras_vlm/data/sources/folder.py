@@ -1,6 +1,7 @@
-"""Your own photos: a folder of pictures and one file of captions, or of questions.
+"""Your own photos or videos: a folder of them and one file of captions, or of questions.
 
-The source is ``folder:DIR``. DIR holds one of
+The source is ``folder:DIR`` for pictures and ``video:DIR`` for videos, whose records may say
+``video`` for ``image``. DIR holds one of
 
 - ``captions.jsonl``: a line is ``{"image": "a.jpg", "caption": "..."}`` (or ``"captions": [...]``)
 - ``captions.csv`` or ``captions.tsv``: the first line names the columns ``image`` and ``caption``
@@ -8,8 +9,10 @@ The source is ``folder:DIR``. DIR holds one of
 - ``captions.txt``: a line is ``a.jpg``, a tab and a caption (``a.jpg#0`` too), or as in the CSV
 
 or of ``questions.jsonl``, ``.csv``, ``.tsv`` or ``.json`` (see ``folder_questions.py``, and there
-for data with other key names), with the pictures beside it or in ``images/``. A picture may have
-several lines. Records may also have ``split`` (then all do) and ``language`` (others are left out).
+for data with other key names), with the pictures beside it or in ``images/`` (videos: in
+``videos/`` or ``clips/``). A picture may have several lines. Records may also have ``split`` (then
+all do), ``language`` (others are left out) and, in JSON, ``boxes``, a list of ``[y0, x0, y1, x1]``
+in 0..1, with ``labels``; a picture's boxes are those of all of its lines, whatever their language.
 Or DIR holds sub-folders such as ``train`` and ``val``, each with a file of captions: each is a
 split.
 
@@ -22,17 +25,48 @@ import dataclasses
 import functools
 import hashlib
 
+import numpy as np
+
 from keras_vlm.core.checks import DataError
 from keras_vlm.data.image_files import IMAGE_SUFFIXES
+from keras_vlm.data.regions import Regions
 from keras_vlm.data.sources.base import FileExamples, Splits, usable_records
+from keras_vlm.data.sources.clips import VideoFileExamples
 from keras_vlm.data.sources.folder_captions import READERS, read_captions
 from keras_vlm.data.sources.folder_questions import SUFFIXES, parse_keys, read_questions
 from keras_vlm.data.sources.reading import check_folder
+from keras_vlm.vision.video import VIDEO_SUFFIXES
 
 CAPTION_FILES = tuple(f"captions{suffix}" for suffix in READERS)
 QUESTION_FILES = tuple(f"questions{suffix}" for suffix in SUFFIXES)
-IMAGE_FOLDERS = ("images", "Images", ".")
 VALIDATION_FROM, TEST_FROM = 0.90, 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What is in a folder: pictures or videos.
+
+    Attributes:
+        name: name of the source.
+        noun: what one is called.
+        folders: names of the folder that holds them, the first that is there.
+        suffixes: of their files.
+        examples: class of their splits.
+    """
+
+    name: str
+    noun: str
+    folders: tuple
+    suffixes: frozenset
+    examples: type
+
+
+PICTURES = Kind(
+    "folder", "picture", ("images", "Images", "."), frozenset(IMAGE_SUFFIXES), FileExamples
+)
+VIDEOS = Kind(
+    "video", "video", ("videos", "clips", "."), frozenset(VIDEO_SUFFIXES), VideoFileExamples
+)
 
 
 @dataclasses.dataclass
@@ -41,15 +75,22 @@ class _Picture:
 
     captions: list
     split: str | None
+    boxes: list = dataclasses.field(default_factory=list)
+    labels: list = dataclasses.field(default_factory=list)
+
+    def regions(self):
+        """Returns the boxes with their labels."""
+        return Regions(np.array(self.boxes, np.float32).reshape(-1, 4), self.labels)
 
 
-def open_folder(argument, language, keys=None):
-    """Opens a folder of pictures with captions or questions.
+def open_folder(argument, language, keys=None, kind=PICTURES):
+    """Opens a folder of pictures, or of videos, with captions or questions.
 
     Args:
         argument: ``"DIR"``.
         language: language code of the captions or questions.
         keys: for questions with other key names, as in ``folder_questions.parse_keys``.
+        kind: ``PICTURES`` or ``VIDEOS``.
 
     Returns:
         A ``Splits``.
@@ -59,32 +100,38 @@ def open_folder(argument, language, keys=None):
             is wrong.
         FileNotFoundError: there is no such folder.
     """
-    folder = check_folder(argument, "folder: the data")
+    folder = check_folder(argument, f"{kind.name}: the data")
     mapping = parse_keys(keys)
     if keys or _text_file(folder, QUESTION_FILES):
-        return _open_questions(folder, language, mapping)
+        return _open_questions(folder, language, mapping, kind)
     if _caption_file(folder) is None:
         inner = [path for path in sorted(folder.iterdir()) if path.is_dir()]
         openers = {
-            path.name: functools.partial(_open_subfolder, path, language)
+            path.name: functools.partial(_open_subfolder, path, language, kind)
             for path in inner
             if _caption_file(path)
         }
         if not openers:
             raise DataError(
-                f"folder: {folder} has {len(_list_images(folder))} pictures and no captions. "
-                'Write captions.jsonl with lines such as {"image": "a.jpg", "caption": "a dog"}.'
+                f"{kind.name}: {folder} has {len(_list_files(folder, kind))} {kind.noun}s and no "
+                'captions. Write captions.jsonl with lines such as {"image": "a.jpg", "caption": '
+                '"a dog"}.'
             )
-        return Splits("folder", openers)
-    pictures, paths, skipped = _read(folder, language)
+        return Splits(kind.name, openers)
+    pictures, paths, skipped = _read(folder, language, kind)
     openers = {
-        split: functools.partial(_examples, split, language, names, pictures, paths)
+        split: functools.partial(_examples, split, language, names, pictures, paths, kind)
         for split, names in _split(pictures).items()
     }
-    return Splits("folder", openers, skipped=skipped, total=len(pictures))
+    return Splits(kind.name, openers, skipped=skipped, total=len(pictures))
 
 
-def _open_questions(folder, language, keys):
+def open_video_folder(argument, language, keys=None):
+    """Opens a folder of videos with captions or questions; as ``open_folder``."""
+    return open_folder(argument, language, keys, VIDEOS)
+
+
+def _open_questions(folder, language, keys, kind):
     """Opens a folder with one file of questions.
 
     Raises:
@@ -93,8 +140,8 @@ def _open_questions(folder, language, keys):
     path = folder / keys["file"] if keys["file"] else _text_file(folder, QUESTION_FILES)
     if path is None or not path.is_file():
         raise DataError(
-            f"folder: {folder} must have a file of questions, {path or QUESTION_FILES[0]} is not "
-            "there. Pass keys='file=NAME' if it has another name."
+            f"{kind.name}: {folder} must have a file of questions, {path or QUESTION_FILES[0]} is "
+            "not there. Pass keys='file=NAME' if it has another name."
         )
     by_split, languages = {}, set()
     for _, image, question, split, spoken in read_questions(path, keys):
@@ -113,20 +160,20 @@ def _open_questions(folder, language, keys):
         by_split = {
             split: {name: undecided[name] for name in names} for split, names in places.items()
         }
-    find = _finder(folder, keys["folder"])
+    find = _finder(folder, keys["folder"], kind)
     openers = {
-        split: functools.partial(_question_examples, split, language, questions, find)
+        split: functools.partial(_question_examples, split, language, questions, find, kind)
         for split, questions in by_split.items()
     }
-    return Splits("folder", openers)
+    return Splits(kind.name, openers)
 
 
-def _question_examples(split, language, questions, find):
+def _question_examples(split, language, questions, find, kind):
     kept, skipped = usable_records(
         (name, find(name), of_picture) for name, of_picture in questions.items()
     )
-    return FileExamples(
-        "folder",
+    return kind.examples(
+        kind.name,
         split,
         language,
         kept,
@@ -137,17 +184,19 @@ def _question_examples(split, language, questions, find):
     )
 
 
-def _finder(folder, inner):
+def _finder(folder, inner, kind):
     """Returns a function from a picture's name, with or without suffix, to its path.
 
     Raises:
         DataError: there is no such folder of pictures.
     """
-    names = (inner,) if inner else IMAGE_FOLDERS
+    names = (inner,) if inner else kind.folders
     images = next((folder / name for name in names if (folder / name).is_dir()), None)
     if images is None:
-        raise DataError(f"folder: {folder} must have the folder of pictures {inner!r}.")
-    by_stem = {path.stem: path for path in _list_images(images)}
+        raise DataError(
+            f"{kind.name}: {folder} must have the folder of {kind.noun}s {inner!r}."
+        )
+    by_stem = {path.stem: path for path in _list_files(images, kind)}
 
     def find(name):
         path = _locate(folder, images, name)
@@ -156,34 +205,40 @@ def _finder(folder, inner):
     return find
 
 
-def _open_subfolder(folder, language):
-    pictures, paths, skipped = _read(folder, language)
-    return _examples(folder.name, language, list(pictures), pictures, paths, skipped=skipped)
+def _open_subfolder(folder, language, kind):
+    pictures, paths, skipped = _read(folder, language, kind)
+    return _examples(
+        folder.name, language, list(pictures), pictures, paths, kind, skipped=skipped
+    )
 
 
-def _examples(split, language, names, pictures, paths, *, skipped=None):
-    return FileExamples(
-        "folder",
+def _examples(split, language, names, pictures, paths, kind, *, skipped=None):
+    any_boxes = any(picture.boxes for picture in pictures.values())
+    return kind.examples(
+        kind.name,
         split,
         language,
         names,
         [pictures[name].captions for name in names],
         [paths[name] for name in names],
         skipped=skipped,
+        regions=[pictures[name].regions() for name in names] if any_boxes else None,
     )
 
 
-def _read(folder, language):
+def _read(folder, language, kind):
     """Returns pictures by name, their paths by name, and what was skipped.
 
     Raises:
         DataError: no caption is there for the language, or splits contradict each other.
     """
     path = _caption_file(folder)
-    images = next(folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir())
-    pictures, languages = {}, set()
-    for where, image, captions, split, spoken in read_captions(path):
+    images = next(folder / name for name in kind.folders if (folder / name).is_dir())
+    pictures, languages, boxes = {}, set(), {}
+    for where, image, captions, split, spoken, found in read_captions(path):
         languages.add(spoken)
+        # The lines of a picture may each repeat them.
+        boxes.setdefault(image, {}).update(dict.fromkeys(found))
         if spoken not in (None, language):
             continue
         picture = pictures.setdefault(image, _Picture([], split))
@@ -205,10 +260,18 @@ def _read(folder, language):
     ]
     usable, skipped = usable_records(records)
     listed = {str(_locate(folder, images, name)) for name in pictures}
-    alone = [p.name for p in _list_images(images) if str(p) not in listed]
+    alone = [p.name for p in _list_files(images, kind) if str(p) not in listed]
     skipped["without captions"] = skipped.get("without captions", []) + alone
     paths = {name: path for name, (path, _) in usable.items()}
-    kept = {name: _Picture(texts, pictures[name].split) for name, (_, texts) in usable.items()}
+    kept = {
+        name: _Picture(
+            texts,
+            pictures[name].split,
+            [box for box, _ in boxes[name]],
+            [label for _, label in boxes[name]],
+        )
+        for name, (_, texts) in usable.items()
+    }
     return kept, paths, {reason: ids for reason, ids in skipped.items() if ids}
 
 
@@ -262,5 +325,5 @@ def _text_file(folder, allowed):
     return found[0] if found else None
 
 
-def _list_images(folder):
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+def _list_files(folder, kind):
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in kind.suffixes]

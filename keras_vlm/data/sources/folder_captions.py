@@ -1,6 +1,7 @@
-"""The files of captions that ``folder:DIR`` takes, each read as one stream of records.
+"""The files of captions that ``folder:DIR`` and ``video:DIR`` take, each as one stream of records.
 
-Refuses to know pictures: none is looked for here. The forms are described in ``folder.py``.
+Of a video a record may say ``video`` for ``image``. Refuses to know pictures: none is looked for
+here. The forms are described in ``folder.py``.
 """
 
 import re
@@ -26,8 +27,9 @@ def read_captions(path):
         path: a file named ``captions`` with one of the suffixes of ``READERS``.
 
     Yields:
-        ``(where, image, captions, split, language)``: file and line; name of the picture; list of
-        texts; the last two are None where the record does not say.
+        ``(where, image, captions, split, language, boxes)``: file and line; name of the picture;
+        list of texts; the next two are None where the record does not say; list of ``(box,
+        label)``, a box four numbers.
 
     Raises:
         DataError: the file is wrong; the message names the line and the key.
@@ -37,34 +39,36 @@ def read_captions(path):
 
 def _read_json_lines(path):
     for where, record in read_json_lines(path):
-        yield _fields(record, where)
+        yield read_record(record, where)
 
 
 def _read_csv(path):
     for where, record in read_csv(path):
         # An empty cell of an optional column says nothing.
-        said = {k: text.strip() for k, text in record.items() if k in REQUIRED or text.strip()}
-        yield _fields(said, where)
+        needed = (*REQUIRED, "video")
+        said = {k: text.strip() for k, text in record.items() if k in needed or text.strip()}
+        yield read_record(said, where)
 
 
 def _read_json(path):
     content = read_json(path)
     if isinstance(content, dict) and "annotations" in content:
         for _, name, captions in read_coco(path)[0]:
-            yield str(path), name, captions, None, None
+            yield str(path), name, captions, None, None, []
     elif isinstance(content, dict):
         for name, captions in content.items():
-            yield _fields({"image": name, "captions": captions}, f"{path}: {name!r}")
+            yield read_record({"image": name, "captions": captions}, f"{path}: {name!r}")
     elif isinstance(content, list):
         for place, record in enumerate(content):
-            yield _fields(record, f"{path}: [{place}]")
+            yield read_record(record, f"{path}: [{place}]")
     else:
         raise DataError(f"{path}: must be an object or a list, got {type(content).__name__}.")
 
 
 def _read_tabs(path):
     lines = read_lines(path)
-    if lines and set(REQUIRED) <= set(lines[0][1].strip().split(",")):
+    columns = set(lines[0][1].strip().split(",")) if lines else set()
+    if "caption" in columns and columns & {"image", "video"}:
         yield from _read_csv(path)
         return
     for where, line in lines:
@@ -75,23 +79,53 @@ def _read_tabs(path):
                 f"got {line[:60]!r}."
             )
         numbered = NUMBERED.fullmatch(name.strip())
-        yield where, numbered[1] if numbered else name.strip(), [caption], None, None
+        yield where, numbered[1] if numbered else name.strip(), [caption], None, None, []
 
 
-def _fields(record, where):
-    """Returns ``(where, image, captions, split, language)`` of a record.
+def read_record(record, where):
+    """Reads one record of captions.
+
+    Args:
+        record: a dict.
+        where: file and line, for the message.
+
+    Returns:
+        ``(where, image, captions, split, language, boxes)``, as ``read_captions`` yields them.
 
     Raises:
         DataError: a key is missing, or its value is of the wrong kind.
     """
-    image = get_key(record, "image", where, str)
+    is_video = isinstance(record, dict) and "video" in record and "image" not in record
+    image = get_key(record, "video" if is_video else "image", where, str)
     captions = get_key(record, "captions" if "captions" in record else "caption", where)
     captions = [captions] if isinstance(captions, str) else captions
     if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
         raise DataError(f"{where}: caption must be a text or a list of texts, got {captions!r}.")
     split = get_key(record, "split", where, str) if "split" in record else None
     spoken = get_key(record, "language", where, str) if "language" in record else None
-    return where, image, captions, split, spoken
+    return where, image, captions, split, spoken, _boxes(record, where)
+
+
+def _boxes(record, where):
+    """Returns a list of ``(box, label)`` of a record.
+
+    Raises:
+        DataError: a box is not four numbers in 0..1, or there are not as many labels.
+    """
+    boxes = get_key(record, "boxes", where, list) if "boxes" in record else []
+    for box in boxes:
+        numbers = isinstance(box, list) and all(isinstance(x, (int, float)) for x in box)
+        if not numbers or len(box) != 4 or not all(0 <= x <= 1 for x in box):
+            raise DataError(
+                f"{where}: boxes must be [y0, x0, y1, x1] in 0..1, as shares of height and width, "
+                f"got {box!r}."
+            )
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise DataError(f"{where}: boxes must have y0 < y1 and x0 < x1, got {box!r}.")
+    labels = get_key(record, "labels", where, list) if "labels" in record else [""] * len(boxes)
+    if len(labels) != len(boxes):
+        raise DataError(f"{where}: labels must be {len(boxes)}, one a box, got {len(labels)}.")
+    return list(zip(map(tuple, boxes), map(str, labels), strict=True))
 
 
 READERS = {

@@ -1,9 +1,10 @@
-"""The files of questions that ``folder:DIR`` takes, each read as one stream of records.
+"""The files of questions that ``folder:DIR`` and ``video:DIR`` take, each as one stream of records.
 
-``questions.csv``, ``.tsv``, ``.jsonl`` or ``.json``. A record has ``image``, ``question`` and
-``answer`` (or ``answers``: a list, one an annotator), and may have ``id``, ``question_type``,
-``answer_type``, ``split`` and ``language``. In JSON a record may instead hold a list of
-``questions``, each with the rest, and the records may stand within an object, under ``records``.
+``questions.csv``, ``.tsv``, ``.jsonl`` or ``.json``. A record has ``image`` (or ``video``),
+``question`` and ``answer`` (or ``answers``: a list, one an annotator), and may have ``id``,
+``question_type``, ``answer_type``, ``split`` and ``language``. In JSON a record may instead hold a
+list of ``questions``, each with the rest, and the records may stand within an object, under
+``records``.
 
 Data with other names are read with a key mapping, ours to theirs: ``"image=img_name,answer=a"``.
 A dot goes into an object: ``answer=reply.text``. Two more names: ``file``, that of the file of
@@ -126,6 +127,8 @@ def _fields(record, where, keys, number):
     Raises:
         DataError: a key is missing, or a text is empty.
     """
+    if keys["image"] == "image" and "video" in record and "image" not in record:
+        keys = {**keys, "image": "video"}
     image = _text(_need(record, "image", where, keys), where, keys["image"])
     text = _text(_need(record, "question", where, keys), where, keys["question"])
     given = _find(record, keys["answers"])

@@ -1,4 +1,5 @@
-"""Rendered scenes as a source: no files, no network; captions and questions in two languages.
+"""Rendered scenes as a source: no files, no network; captions and questions in two languages, and
+the boxes and masks of their objects.
 
 The source is ``scenes`` (2,000 pictures to train on, 200 to validate, 300 to test), or
 ``scenes:COUNT`` for COUNT to train on and the others in proportion. What the pictures show is in
@@ -7,13 +8,16 @@ The source is ``scenes`` (2,000 pictures to train on, 200 to validate, 300 to te
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_choice
-from keras_vlm.data.scenes import render_scenes
+from keras_vlm.data.regions import Regions
+from keras_vlm.data.scenes import SHAPES, render_scenes
 from keras_vlm.data.scenes_captions import PHRASES, describe_scene
 from keras_vlm.data.scenes_questions import ask_scenes
 from keras_vlm.data.sources.base import BytesExamples, Splits
+from keras_vlm.vision.regions import MASK_SIDE
 
 DEFAULT_COUNT = 2000
 # Pictures of a split for each picture to train on.
@@ -56,4 +60,26 @@ def _open_split(split, count, language):
         [describe_scene(scene, language) for scene in scenes],
         [tf.io.encode_png(image).numpy() for image in images],
         questions=ask_scenes(scenes, language, name=split),
+        regions=[find_objects(scene) for scene in scenes],
     )
+
+
+def find_objects(scene):
+    """Returns the boxes, labels and masks of a scene's objects.
+
+    Args:
+        scene: a ``Scene``.
+
+    Returns:
+        A ``Regions``; labels such as ``"red circle"``.
+    """
+    centres = (np.arange(MASK_SIDE) + 0.5) / MASK_SIDE
+    x, y = centres[None, :], centres[:, None]
+    boxes, labels, masks = [], [], []
+    for one in scene.objects:
+        sides = (one.y - one.radius, one.x - one.radius, one.y + one.radius, one.x + one.radius)
+        boxes.append(np.clip(sides, 0, 1))
+        labels.append(f"{one.colour} {one.shape}")
+        distance = SHAPES[one.shape]((x - one.x) / one.radius, (y - one.y) / one.radius)
+        masks.append(distance <= 0)
+    return Regions(np.array(boxes, np.float32), labels, np.array(masks, np.uint8))

@@ -1,9 +1,12 @@
-"""TensorFlow Datasets: COCO captions by their catalogue name.
+"""TensorFlow Datasets: any data set of its catalogue whose features are pictures and words.
 
-The source is ``tfds:coco_captions``, which downloads and prepares the data where TensorFlow
-Datasets keeps them (COCO is 25 GB), or ``tfds:coco_captions:DATA_DIR``, which reads what was
-prepared there and never uses the network. Opening a split reads it once for the captions, without
-decoding pictures. Order within a shuffled epoch mixes ``SHUFFLE_PICTURES`` pictures at a time.
+The source is ``tfds:coco_captions`` or another name, which downloads and prepares the data where
+TensorFlow Datasets keeps them (COCO is 25 GB), or ``tfds:NAME:DATA_DIR``, which reads what was
+prepared there and never uses the network. ``NAMES`` says by which names features are found; others
+are given as ``keys="image=photo,captions=texts/en"``, with a slash between a feature and one within
+it. Objects with a box give ``boxes`` and ``labels``. Opening a split reads it once for the words,
+without decoding pictures. Order within a shuffled epoch mixes ``SHUFFLE_PICTURES`` pictures at a
+time.
 
 Source: Wiewel et al., "TensorFlow Datasets", https://www.tensorflow.org/datasets/catalog/coco_captions
 """
@@ -11,43 +14,100 @@ Source: Wiewel et al., "TensorFlow Datasets", https://www.tensorflow.org/dataset
 import functools
 import logging
 
+import numpy as np
 import tensorflow as tf
 
-from keras_vlm.core.checks import DataError
+from keras_vlm.core.checks import DataError, check_choice
+from keras_vlm.data.questions import Question
+from keras_vlm.data.regions import Regions
 from keras_vlm.data.sources.base import Examples, Splits
 
 LOGGER = logging.getLogger("keras_vlm")
+# Our names, and the features that are taken for them; the first that is there.
+NAMES = {
+    "image": ("image", "picture", "photo", "jpg", "image/encoded"),
+    "image_id": ("image/id", "image_id", "image/filename", "file_name", "filename", "id"),
+    "captions": ("captions/text", "captions", "caption", "sentences", "text", "description"),
+    "question": ("question", "question_answer/question", "questions/question", "questions"),
+    "answer": ("answer", "answers", "question_answer/answer", "questions/answer"),
+    "boxes": ("objects/bbox", "object/bbox", "bboxes", "boxes"),
+    "labels": ("objects/label", "object/label", "labels"),
+}
 # Of about 160 kB each.
 SHUFFLE_PICTURES = 1024
 
 
-def open_tfds(argument, language):
-    """Opens a data set of TensorFlow Datasets that has pictures with captions.
+def open_tfds(argument, language, keys=None):
+    """Opens a data set of TensorFlow Datasets that has pictures with captions or questions.
 
     Args:
         argument: ``"NAME"`` or ``"NAME:DATA_DIR"``.
-        language: language code of the captions; those of the catalogue are ``"en"``.
+        language: language code of the captions or questions.
+        keys: features that have other names: ``"image=photo,captions=texts/en"``, a dict, or None.
 
     Returns:
         A ``Splits``.
 
     Raises:
-        DataError: the data set has no pictures with captions.
+        DataError: the data set has no pictures with captions or questions.
         FileNotFoundError: DATA_DIR does not hold the data set.
-        ValueError: TensorFlow Datasets has no such data set, or the language is not English.
+        ValueError: TensorFlow Datasets has no such data set, or ``keys`` are wrong, or the language
+            is not that of ``coco_captions``.
     """
     name, _, data_dir = argument.partition(":")
     if not name:
         raise ValueError("load_data: name must be tfds:NAME, such as tfds:coco_captions, got none.")
-    if language != "en":
+    if name.startswith("coco_captions") and language != "en":
         raise ValueError(f"load_data: language must be 'en' for tfds:{name}, got {language!r}.")
     builder = _prepared_builder(name, data_dir or None)
-    _check_features(builder)
+    features = find_features(builder.info.features, builder.name, keys)
     openers = {
-        split: functools.partial(TfdsExamples, name, data_dir or None, builder.name, split)
+        split: functools.partial(
+            TfdsExamples, name, data_dir or None, builder.name, split, features, language
+        )
         for split in builder.info.splits
     }
     return Splits(builder.name, openers)
+
+
+def find_features(features, name, keys=None):
+    """Finds the features that an example is made of.
+
+    Args:
+        features: a ``tfds.features.FeaturesDict``.
+        name: name of the data set, for the message.
+        keys: as for ``open_tfds``.
+
+    Returns:
+        A dict from our names to ``(path, feature)``; a path is ``("captions", "text")``.
+
+    Raises:
+        DataError: a feature that is named, or is needed, is not there.
+        ValueError: ``keys`` have another form, or name something that is not ours.
+    """
+    if isinstance(keys, str):
+        keys = dict(pair.split("=", 1) for pair in keys.split(",") if "=" in pair)
+    # Some data sets have slashes in their names: "image/id".
+    there = {"/".join(path): (path, feature) for path, feature in _flat(features)}
+    found = {}
+    listed = ", ".join(map(repr, there))
+    for ours, theirs in (keys or {}).items():
+        check_choice("load_data", "keys", ours.strip(), NAMES)
+        if theirs.strip() not in there:
+            raise DataError(
+                f"tfds:{name}: key {theirs!r} is missing from the features (found {listed})."
+            )
+        found[ours.strip()] = theirs.strip()
+    for ours, names in NAMES.items():
+        path = next((each for each in names if each in there), None)
+        if ours not in found and path is not None:
+            found[ours] = path
+    if "image" not in found or not ("captions" in found or {"question", "answer"} <= set(found)):
+        raise DataError(
+            f"tfds:{name}: the data set must have an 'image', and 'captions' or a 'question' with "
+            f"its 'answer' (found {listed}). Pass keys='image=FEATURE,captions=FEATURE'."
+        )
+    return {ours: there[name] for ours, name in found.items()}
 
 
 class TfdsExamples(Examples):
@@ -58,9 +118,11 @@ class TfdsExamples(Examples):
         data_dir: folder of the prepared data, or None for the usual one.
         name: name of the data set alone.
         split: name of the split.
+        features: what ``find_features`` gave.
+        language: language code of the captions or questions.
     """
 
-    def __init__(self, catalogue_name, data_dir, name, split):
+    def __init__(self, catalogue_name, data_dir, name, split, features, language="en"):
         import tensorflow_datasets as tfds
 
         load = functools.partial(
@@ -71,34 +133,42 @@ class TfdsExamples(Examples):
             download=False,
             shuffle_files=False,
         )
-        wanted = tfds.decode.PartialDecoding({"image/id": True, "captions": {"text"}})
-        image_ids, captions, skipped, places = [], [], [], []
-        for example in load(decoders=wanted).as_numpy_iterator():
-            image_id = str(example["image/id"])
-            decoded = (text.decode("utf-8").strip() for text in example["captions"]["text"])
-            texts = [text for text in decoded if text]
-            places.append(len(image_ids) if texts else -1)
-            if texts:
+        paths = {ours: path for ours, (path, _) in features.items()}
+        read_first = [path for ours, path in paths.items() if ours != "image"]
+        wanted = tfds.decode.PartialDecoding(_nested(read_first))
+        asks = "captions" not in paths
+        image_ids, texts, regions, skipped, places = [], [], [], [], []
+        for number, example in enumerate(load(decoders=wanted).as_numpy_iterator()):
+            values = {o: _get(example, path) for o, path in paths.items() if o != "image"}
+            image_id = _to_text(values.get("image_id", number))
+            read = _read_questions(values, image_id) if asks else _read_texts(values)
+            places.append(len(image_ids) if read else -1)
+            if read:
                 image_ids.append(image_id)
-                captions.append(texts)
+                texts.append(read)
+                regions.append(_read_regions(values, features))
             else:
                 skipped.append(image_id)
         super().__init__(
             name,
             split,
-            "en",
+            language,
             image_ids,
-            captions,
+            None if asks else texts,
+            questions=texts if asks else None,
             skipped={"without captions": skipped},
+            regions=regions if "boxes" in paths else None,
         )
+        self._image = paths["image"]
         with tf.init_scope():
             self._places = tf.constant(places, tf.int64)
             # Made here, not in _dataset(): that may run while a graph is traced.
-            self._stream = load(decoders={"image": tfds.decode.SkipDecoding()}).enumerate()
+            decoders = _nested([self._image], tfds.decode.SkipDecoding())
+            self._stream = load(decoders=decoders).enumerate()
 
     def _dataset(self, shuffle_seed):
         def read(place, example):
-            return self._fields(self._places[place], example["image"])
+            return self._fields(self._places[place], _get(example, self._image))
 
         stream = self._stream.filter(lambda place, _: self._places[place] >= 0)
         stream = stream.map(read, num_parallel_calls=tf.data.AUTOTUNE)
@@ -136,13 +206,57 @@ def _prepared_builder(name, data_dir):
     return builder
 
 
-def _check_features(builder):
-    features = builder.info.features
-    captions = dict(features.items()).get("captions")
-    # Captions are a Sequence, which holds a dict of features.
-    fields = getattr(getattr(captions, "feature", None), "keys", tuple)()
-    if "text" not in fields or "image" not in features or "image/id" not in features:
-        raise DataError(
-            f"tfds:{builder.name}: the data set must have the features 'image', 'image/id' and "
-            f"'captions' with 'text' (found {', '.join(map(repr, features))})."
-        )
+def _flat(features, above=()):
+    """Yields the path of keys and the feature of all features, those within others too."""
+    inner = getattr(features, "feature", features)
+    for key, feature in inner.items() if hasattr(inner, "items") else ():
+        yield (*above, key), feature
+        yield from _flat(feature, (*above, key))
+
+
+def _nested(paths, value=True):
+    """Returns the dict of dicts that TensorFlow Datasets takes for some paths of keys."""
+    nested = {}
+    for *above, key in paths:
+        inner = nested
+        for outer in above:
+            inner = inner.setdefault(outer, {})
+        inner[key] = value
+    return nested
+
+
+def _get(example, path):
+    """Returns what lies at a path of keys."""
+    for key in path:
+        example = example[key]
+    return example
+
+
+def _to_text(value):
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _read_texts(values):
+    texts = [_to_text(text).strip() for text in np.ravel(values["captions"])]
+    return [text for text in texts if text]
+
+
+def _read_questions(values, image_id):
+    asked, answers = (np.atleast_1d(values[key]) for key in ("question", "answer"))
+    # One question with several answers, or as many answers as questions.
+    rows = [answers] if len(asked) == 1 else [np.atleast_1d(answer) for answer in answers]
+    return [
+        Question(_to_text(text), tuple(map(_to_text, np.ravel(row))), f"{image_id}-{number}")
+        for number, (text, row) in enumerate(zip(asked, rows, strict=True))
+    ]
+
+
+def _read_regions(values, features):
+    if "boxes" not in values:
+        return None
+    boxes = np.clip(np.reshape(values["boxes"], (-1, 4)), 0, 1).astype(np.float32)
+    labels = None
+    if "labels" in values:
+        name = getattr(features["labels"][1], "int2str", _to_text)
+        labels = [name(label) for label in np.ravel(values["labels"])]
+    return Regions(boxes, labels)

@@ -1,0 +1,165 @@
+"""tf.data pipelines of clips: the frames of a split, decoded or cached, with captions or questions.
+
+``DecodedClips`` and ``CachedClips`` stand where ``question_batches`` takes pictures;
+``caption_batches`` does the same for captions. As in ``pipeline.py``, order, choice and
+augmentation are functions of a seed and a counter. Refuses to know models.
+
+Dimension letters: B batch, F frames, H height, W width, N tokens of a frame, C their width, K
+captions a clip, T text positions.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vlm.data.pipeline import (
+    AUTOTUNE,
+    batch_epochs,
+    choose_captions,
+    readable_places,
+    report_unreadable,
+    shift_targets,
+    tokenize_captions,
+)
+from keras_vlm.data.sources.clips import AllFrames, ClipExamples
+from keras_vlm.text.tokenizer import PAD_ID
+from keras_vlm.vision.augmentation import augment
+from keras_vlm.vision.image import decode_batch
+
+
+class DecodedClips:
+    """Clips whose frames are read, decoded and augmented anew each time.
+
+    Args:
+        examples: a data split of ``ClipExamples``.
+        num_frames: F.
+        image_size: ``(H, W)`` in pixels.
+        resize: how frames are brought to that size, as in ``vision.image``.
+        augmentation: an ``Augmentation``, drawn once a clip, or None.
+    """
+
+    def __init__(self, examples, num_frames, image_size, resize, augmentation=None):
+        self.examples = check_clips(examples)
+        self.places = np.arange(len(examples))
+        self._num_frames = num_frames
+        self._size, self._resize, self._augmentation = image_size, resize, augmentation
+        self._names = tf.constant(examples.image_ids)
+        self._unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def read(self, place, pair):
+        """Returns (frames [F,H,W,3] float32, readable [] bool, mirrored [] bool)."""
+        encoded = self.examples.read_frames(place, self._num_frames)
+        frames, valid = decode_batch(encoded, self._size, self._resize)
+        readable, mirrored = tf.reduce_all(valid), tf.constant(False)
+        report_unreadable(readable, self._names[place], self._unreadable)
+        if self._augmentation is not None:
+            frames, flipped = tf.map_fn(
+                lambda frame: augment(frame, pair, self._augmentation),
+                frames,
+                fn_output_signature=(tf.float32, tf.bool),
+            )
+            mirrored = flipped[0]
+            frames = tf.where(readable, frames, 0.0)
+        return tf.ensure_shape(frames, (self._num_frames, *self._size, 3)), readable, mirrored
+
+    def gather(self, frames):
+        """Returns a batch of frames [B,F,H,W,3] as it is, by its name in a batch."""
+        return {"frames": frames}
+
+
+class CachedClips:
+    """Features of frames and perhaps of their mirror images, of which a clip draws one an epoch.
+
+    Args:
+        examples: a data split of ``ClipExamples``.
+        num_frames: F.
+        caches: one ``FeatureCache`` of frames, or two, the second of mirrored ones.
+    """
+
+    def __init__(self, examples, num_frames, caches):
+        self._caches = caches
+        frames = AllFrames(check_clips(examples), num_frames)
+        rows = np.stack([cache.fill(frames) for cache in caches], axis=1)
+        self._rows = rows.reshape(len(examples), num_frames, len(caches))
+        self.places = readable_places(examples, self._rows[:, :, 0].min(axis=1))
+
+    def read(self, place, pair):
+        """Returns ((place, view) [2] int64, readable [] bool, mirrored [] bool)."""
+        view = tf.random.stateless_uniform([], pair, 0, len(self._caches), tf.int64)
+        return tf.stack([place, view]), tf.constant(True), view > 0
+
+    def gather(self, keys):
+        """Returns the features [B,F,N,C] float16 of keys [B,2], by their name in a batch."""
+
+        def gather(keys):
+            return np.stack(
+                [self._caches[view].gather(self._rows[place, :, view]) for place, view in keys]
+            )
+
+        features = tf.numpy_function(gather, [keys], tf.float16, stateful=False)
+        shape = (None, self._rows.shape[1], *self._caches[0].shape)
+        return {"frame_features": tf.ensure_shape(features, shape)}
+
+
+def caption_batches(
+    clips, examples, tokenizer, batch_size, *, captions_per_image=5, epoch_seed=None
+):
+    """Makes training batches of clips and captions.
+
+    Args:
+        clips: ``DecodedClips`` or ``CachedClips`` of the split.
+        examples: the data split, with captions.
+        tokenizer: a ``Tokenizer``.
+        batch_size: B, clips a batch.
+        captions_per_image: K; more captions are drawn from, fewer leave rows of padding.
+        epoch_seed: an ``EpochSeed`` to shuffle by, or None for the split's own order.
+
+    Returns:
+        A ``tf.data.Dataset`` of ``({"frames" or "frame_features", "token_ids": [B,K,T] int32},
+        targets [B,K,T] int32)``. A clip that cannot be read teaches nothing: its captions are
+        padding, or it is left out.
+    """
+    tokens = tf.constant(
+        np.stack([tokenize_captions(examples, tokenizer, mirror=m) for m in (False, True)], axis=1)
+    )
+    counts = tf.constant([len(captions) for captions in examples.captions])
+    places = tf.constant(clips.places, tf.int64)
+
+    def read(place, seed):
+        pair = tf.stack([seed, place])
+        clip, readable, mirrored = clips.read(place, pair)
+        rows = tokens[place, tf.cast(mirrored, tf.int64)]
+        rows = choose_captions(rows, counts[place], captions_per_image, pair)
+        return clip, tf.where(readable, rows, PAD_ID)
+
+    def epoch(seed):
+        order = places
+        if epoch_seed is not None:
+            order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, 0]))
+        dataset = tf.data.Dataset.from_tensor_slices(order)
+        return dataset.map(lambda place: read(place, seed), num_parallel_calls=AUTOTUNE)
+
+    dataset = batch_epochs(epoch, len(clips.places), batch_size, epoch_seed)
+    return dataset.map(
+        lambda clip, rows: shift_targets(clips.gather(clip), rows),
+        num_parallel_calls=AUTOTUNE,
+    ).prefetch(AUTOTUNE)
+
+
+def check_clips(examples):
+    """Returns a data split that must be of clips.
+
+    Args:
+        examples: a data split.
+
+    Returns:
+        ``examples``, unchanged.
+
+    Raises:
+        TypeError: it is of pictures.
+    """
+    if not isinstance(examples, ClipExamples):
+        raise TypeError(
+            f"batches: examples must be a split of clips, got {examples!r}. Sources of clips: "
+            "moving_scenes, video, msvd, msr_vtt."
+        )
+    return examples

@@ -1,0 +1,197 @@
+"""WebDataset: tar files whose members of one name, but for the suffix, are one example.
+
+The source is ``webdataset:SHARDS``: a path, with ``*`` for several, or ``{0000..0012}``. A picture
+(``0001.jpg``) has its captions in ``0001.txt`` (a line each) or ``0001.json`` (``"caption"`` or
+``"captions"``, perhaps ``"boxes"`` and ``"labels"`` as in ``folder:``). The split is read from a
+shard's name (``train-0001.tar``); where none says one, there is the one split ``all``. Tar files
+are not compressed, so that a picture is read from its place in the file, when it is asked for.
+
+Source: Aizman, Maltby and Breuel 2019, "High Performance I/O For Large Scale Deep Learning",
+https://arxiv.org/abs/2001.01858.
+"""
+
+import functools
+import glob
+import json
+import pathlib
+import re
+import tarfile
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vlm.core.checks import DataError
+from keras_vlm.data.image_files import IMAGE_SUFFIXES
+from keras_vlm.data.regions import Regions
+from keras_vlm.data.sources.base import PictureExamples, Splits
+from keras_vlm.data.sources.coco import SPLIT_IN_NAME
+from keras_vlm.data.sources.folder_captions import read_record
+
+BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+def open_webdataset(argument, language):
+    """Opens tar files.
+
+    Args:
+        argument: path of one tar file or a pattern of several.
+        language: language code of the captions.
+
+    Returns:
+        A ``Splits``; a split's shards are indexed when it is opened.
+
+    Raises:
+        FileNotFoundError: no file fits.
+    """
+    paths = []
+    for name in expand(argument):
+        # glob, for a pattern may begin at the root, which Path.glob refuses.
+        paths.extend(sorted(glob.glob(name)))  # noqa: PTH207
+    if not paths:
+        raise FileNotFoundError(
+            f"webdataset: no file fits {argument!r}. Check the path; quote a pattern."
+        )
+    by_split = {}
+    for path in paths:
+        named = SPLIT_IN_NAME.search(pathlib.Path(path).stem.lower())
+        by_split.setdefault(named[0] if named else "all", []).append(path)
+    openers = {
+        split: functools.partial(_open_split, split, language, shards)
+        for split, shards in by_split.items()
+    }
+    return Splits("webdataset", openers)
+
+
+def expand(pattern):
+    """Returns the names that ``{0000..0012}`` in a pattern stands for.
+
+    Example:
+        >>> expand("train-{08..10}.tar")
+        ['train-08.tar', 'train-09.tar', 'train-10.tar']
+    """
+    found = BRACES.search(pattern)
+    if not found:
+        return [pattern]
+    first, last = found.groups()
+    return [
+        name
+        for number in range(int(first), int(last) + 1)
+        for name in expand(
+            f"{pattern[: found.start()]}{number:0{len(first)}d}{pattern[found.end() :]}"
+        )
+    ]
+
+
+class TarExamples(PictureExamples):
+    """Examples whose pictures are places in tar files.
+
+    Args:
+        name: name of the data set.
+        split: name of the split.
+        language: language code of the captions.
+        image_ids: list of names of the pictures.
+        captions: list of K captions a picture.
+        places: list of ``(path, first byte, bytes)`` a picture.
+        **options: ``skipped`` and ``regions``, as for ``Examples``.
+    """
+
+    def __init__(self, name, split, language, image_ids, captions, places, **options):
+        super().__init__(name, split, language, image_ids, captions, **options)
+        self._places = list(places)
+
+    def read_picture(self, index):
+        """Returns the bytes at a picture's place."""
+
+        def read(index):
+            path, start, size = self._places[int(index)]
+            with open(path, "rb") as file:  # noqa: PTH123 - a Path a picture costs time
+                file.seek(start)
+                return np.bytes_(file.read(size))
+
+        image_bytes = tf.numpy_function(read, [index], tf.string, stateful=False)
+        return tf.ensure_shape(image_bytes, ())
+
+
+def _open_split(split, language, shards):
+    image_ids, captions, places, regions, without = [], [], [], [], []
+    for shard in shards:
+        for key, members in _read_shard(shard):
+            image = next((members[s] for s in members if s in IMAGE_SUFFIXES), None)
+            if image is None:
+                continue
+            texts, boxes = members.get("texts", ([], []))
+            if not texts:
+                without.append(key)
+                continue
+            image_ids.append(key)
+            captions.append(texts)
+            places.append((shard, *image))
+            regions.append(
+                Regions(
+                    np.array([box for box, _ in boxes], np.float32).reshape(-1, 4),
+                    [label for _, label in boxes],
+                )
+            )
+    any_boxes = any(len(each.boxes) for each in regions)
+    return TarExamples(
+        "webdataset",
+        split,
+        language,
+        image_ids,
+        captions,
+        places,
+        skipped={"without captions": without},
+        regions=regions if any_boxes else None,
+    )
+
+
+def _read_shard(path):
+    """Yields ``(key, members)``: a dict from a picture's suffix to its place, and ``texts``.
+
+    Raises:
+        DataError: the file is no tar file, is cut short, or a member's text is wrong.
+    """
+    members, current = {}, None
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if not member.isfile():
+                    continue
+                folder, _, file_name = member.name.rpartition("/")
+                stem, _, suffix = file_name.partition(".")
+                key, suffix = f"{folder}/{stem}".lstrip("/"), f".{suffix.lower()}"
+                if key != current and members:
+                    yield current, members
+                    members = {}
+                current = key
+                if suffix in IMAGE_SUFFIXES:
+                    members[suffix] = (member.offset_data, member.size)
+                elif suffix in {".txt", ".json"}:
+                    text = tar.extractfile(member).read()
+                    members["texts"] = _texts(text, suffix, f"{path}: {member.name}")
+    except tarfile.TarError as error:
+        raise DataError(
+            f"{path}: cannot be read as a tar file ({error}). A compressed one has to be unpacked "
+            "first: gunzip."
+        ) from error
+    if members:
+        yield current, members
+
+
+def _texts(data, suffix, where):
+    """Returns the captions of a member and its boxes with their labels.
+
+    Raises:
+        DataError: the text is not UTF-8 or not JSON, or a key is missing.
+    """
+    try:
+        text = data.decode("utf-8")
+        if suffix == ".txt":
+            return [line.strip() for line in text.splitlines() if line.strip()], []
+        record = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{where}: must be UTF-8 text, or JSON ({error}).") from error
+    if isinstance(record, dict):
+        record.setdefault("image", "")
+    _, _, captions, _, _, boxes = read_record(record, where)
+    return [text.strip() for text in captions if text.strip()], boxes

@@ -1,0 +1,282 @@
+"""Whole training runs of the models of clips: from the name of a data source to the best model.
+
+The command line and the recipes call them; running one again with the same options resumes it.
+Refuses to know the command line.
+"""
+
+import dataclasses
+
+import keras
+
+from keras_vlm.core.checks import check_choice, check_number
+from keras_vlm.data.sources import ClipExamples
+from keras_vlm.fusion import FUSIONS, QUESTION_FUSIONS
+from keras_vlm.tasks.captioning import Captioner
+from keras_vlm.tasks.video import build_video_captioner, build_video_qa, carry_over
+from keras_vlm.tasks.video_models import VideoCaptioner, VideoQAModel
+from keras_vlm.tasks.vqa import choose_answers, fit_question_tokenizer
+from keras_vlm.tasks.vqa_models import VQAModel
+from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
+from keras_vlm.text.decoder import fresh_copy
+from keras_vlm.training.callbacks import CaptionScores, VQAScores
+from keras_vlm.training.captioning_run import CaptioningRun
+from keras_vlm.training.run import train
+from keras_vlm.training.run_encoder import make_backbone, thaw_start
+from keras_vlm.training.self_critical import SelfCritical
+from keras_vlm.training.vqa_run import VQARun, rebalance
+from keras_vlm.vision.temporal import TEMPORALS
+
+TEMPORAL, NUM_FRAMES = "transformer", 8
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipOptions:
+    """Mixin of runs: what a model of clips has beside one of pictures.
+
+    Attributes:
+        temporal: ``"mean"``, ``"lstm"``, ``"transformer"`` or ``"attention"``; None for
+            ``"transformer"``, or for that of the model to go on from.
+        num_frames: frames of a clip; None for 8, or for those of the model to go on from.
+    """
+
+    temporal: str | None = None
+    num_frames: int | None = None
+
+    def check_clips(self):
+        """Checks these options.
+
+        Raises:
+            ValueError: one is unknown or out of range, or asks for regions of frames.
+        """
+        where = type(self).__name__
+        if self.regions != "grid":
+            raise ValueError(
+                f"{where}: regions must be 'grid' for clips, got {self.regions!r}. Boxes and masks "
+                "belong to single pictures."
+            )
+        if self.temporal is not None:
+            check_choice(where, "temporal", self.temporal, TEMPORALS)
+        if self.num_frames is not None:
+            check_number(where, "num_frames", self.num_frames, minimum=1, integer=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoCaptioningRun(ClipOptions, CaptioningRun):
+    """The options of a run beside those of ``CaptioningRun``; see ``ClipOptions``.
+
+    ``start`` may be a captioner of pictures: its backbone, words and text layers are taken over.
+
+    Raises:
+        ValueError: an option is unknown or out of range, or does not go with ``start``.
+    """
+
+    def __post_init__(self):
+        """Checks what nobody else checks before the work begins.
+
+        Raises:
+            ValueError: an option is unknown or out of range, or does not go with ``start``.
+        """
+        super().__post_init__()
+        self.check_clips()
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoQARun(ClipOptions, VQARun):
+    """The options of a run beside those of ``VQARun``; see ``ClipOptions``.
+
+    ``start`` may be a model that answers questions about pictures: all of it is taken over.
+
+    Raises:
+        ValueError: an option is unknown or out of range, or does not go with ``start``.
+    """
+
+    def __post_init__(self):
+        """Checks what nobody else checks before the work begins.
+
+        Raises:
+            ValueError: an option is unknown or out of range, or does not go with ``start``.
+        """
+        super().__post_init__()
+        self.check_clips()
+
+
+def train_video_captioner(run, *, verbose=1):
+    """Trains a captioner of clips, or goes on with a run that was interrupted.
+
+    Args:
+        run: a ``VideoCaptioningRun``.
+        verbose: 1 for progress bars, 0 for silence.
+
+    Returns:
+        The best ``VideoCaptioner``, which is also in ``OUT/model.keras``.
+
+    Raises:
+        FileExistsError: the output folder holds something else, or a run with other options.
+        FileNotFoundError: there is no such ``start``.
+        TypeError: ``start`` is no captioner, or has no ``Backbone``.
+        DataError: ``start``, or a file of the data, is damaged.
+        ValueError: an option is unknown or out of range, the data are not clips, both splits are
+            the same, or ``start`` writes another language.
+    """
+
+    def fit_options(training, captioner):
+        if run.objective == "cross_entropy":
+            return {}
+        return {"objective": SelfCritical(training, captioner.tokenizer, seed=run.seed)}
+
+    return train(
+        run, build=_build_captioner, scores=CaptionScores, fit_options=fit_options, verbose=verbose
+    )
+
+
+def train_video_qa(run, *, verbose=1):
+    """Trains a model that answers questions about clips, or goes on with an interrupted run.
+
+    Args:
+        run: a ``VideoQARun``.
+        verbose: 1 for progress bars, 0 for silence.
+
+    Returns:
+        The best ``VideoQAModel``, which is also in ``OUT/model.keras``.
+
+    Raises:
+        FileExistsError: the output folder holds something else, or a run with other options.
+        FileNotFoundError: there is no such ``start``.
+        TypeError: ``start`` answers no questions, or has no ``Backbone``.
+        DataError: ``start``, or a file of the data, is damaged.
+        ValueError: an option is unknown or out of range, the data are not clips with questions,
+            both splits are the same, or ``start`` reads another language.
+    """
+    return train(run, build=_build_qa, scores=VQAScores, verbose=verbose)
+
+
+def _build_captioner(run, training, found, optimizer):
+    """Builds the captioner of a run, anew or from the one it goes on from."""
+    _check_data(run, training, "captions")
+    options = {"optimizer": optimizer, "label_smoothing": run.label_smoothing}
+    if found is None:
+        policy = keras.DTypePolicy(run.precision)
+        return build_video_captioner(
+            make_backbone(run, policy),
+            tokenizer=Tokenizer.fit(
+                training,
+                unit=run.unit,
+                max_length=run.max_length,
+                minimum_count=run.minimum_count,
+                language=run.language,
+            ),
+            temporal=_make_temporal(run, policy),
+            num_frames=run.num_frames or NUM_FRAMES,
+            text=TEXT_DECODERS[run.text](
+                FUSIONS[run.fusion](dtype=policy),
+                hidden_dim=run.hidden_dim,
+                dropout=run.dropout,
+                memory_dropout=run.memory_dropout,
+                dtype=policy,
+            ),
+            **options,
+        )
+    encoder = thaw_start(run, found, Captioner, clips=True)
+    model = build_video_captioner(
+        getattr(encoder, "backbone", encoder),
+        tokenizer=found.tokenizer,
+        text=fresh_copy(found.text_decoder),
+        **_clip_parts(run, found, isinstance(found, VideoCaptioner)),
+        **options,
+    )
+    _take_over(run, found, model, ("temporal", "text_decoder"))
+    return model
+
+
+def _build_qa(run, training, found, optimizer):
+    """Builds the model of a run, anew or from the one it goes on from."""
+    _check_data(run, training, "questions")
+    if found is None:
+        policy = keras.DTypePolicy(run.precision)
+        layers = {} if run.fusion_layers is None else {"num_layers": run.fusion_layers}
+        return build_video_qa(
+            make_backbone(run, policy),
+            tokenizer=fit_question_tokenizer(
+                training,
+                max_length=run.max_length,
+                minimum_count=run.minimum_count,
+                unit=run.unit,
+            ),
+            answers=choose_answers(
+                training,
+                run.answers,
+                size=run.most_answers,
+                activation=run.activation,
+                balanced=run.balance == "loss",
+            ),
+            temporal=_make_temporal(run, policy),
+            num_frames=run.num_frames or NUM_FRAMES,
+            text=TEXT_ENCODERS[run.text](
+                hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=policy
+            ),
+            fusion=QUESTION_FUSIONS[run.fusion](dtype=policy, **layers),
+            optimizer=optimizer,
+        )
+    encoder = thaw_start(run, found, VQAModel, clips=True)
+    model = build_video_qa(
+        getattr(encoder, "backbone", encoder),
+        tokenizer=found.tokenizer,
+        answers=rebalance(run, found.answers),
+        text=fresh_copy(found.reader.text_encoder),
+        fusion=fresh_copy(found.reader.fusion),
+        optimizer=optimizer,
+        **_clip_parts(run, found, isinstance(found, VideoQAModel)),
+    )
+    last = "chooser" if hasattr(found, "chooser") else "writer"
+    _take_over(run, found, model, ("temporal", "reader", last))
+    return model
+
+
+def _check_data(run, training, wanted):
+    """Raises unless a split is of clips and has what is wanted.
+
+    Raises:
+        ValueError: it is of pictures, or has no captions, or no questions.
+    """
+    where = type(run).__name__
+    if not isinstance(training, ClipExamples):
+        raise ValueError(
+            f"{where}: data must be clips, got {run.data!r}. Sources of clips: moving_scenes, "
+            "video, msvd, msr_vtt."
+        )
+    if getattr(training, wanted) is None:
+        raise ValueError(f"{where}: data must have {wanted}, got {run.data!r}.")
+
+
+def _make_temporal(run, policy):
+    """Makes the temporal layer of a run that begins anew."""
+    kind = TEMPORALS[run.temporal or TEMPORAL]
+    if run.temporal == "mean":
+        return kind(dtype=policy)
+    return kind(hidden_dim=run.hidden_dim, dtype=policy)
+
+
+def _clip_parts(run, found, is_of_clips):
+    """Returns the temporal layer and the number of frames where a run goes on from a model.
+
+    Raises:
+        ValueError: the model has its own, and the run asks for others.
+    """
+    if not is_of_clips:
+        kind = TEMPORALS[run.temporal or TEMPORAL]
+        policy = found.encoder.network.layers[-1].dtype_policy
+        return {"temporal": kind(dtype=policy), "num_frames": run.num_frames or NUM_FRAMES}
+    for name in ("temporal", "num_frames"):
+        if getattr(run, name) is not None:
+            raise ValueError(
+                f"{type(run).__name__}: {name} is the model's own where start is a model of "
+                f"clips, got {getattr(run, name)!r}. Leave it out."
+            )
+    return {"temporal": fresh_copy(found.temporal), "num_frames": found.num_frames}
+
+
+def _take_over(run, found, model, parts):
+    """Copies weights of the model to go on from; one of pictures has no temporal layer."""
+    for part in parts:
+        if getattr(found, part) is not None:
+            carry_over(type(run).__name__, getattr(found, part), getattr(model, part))

@@ -1,0 +1,69 @@
+"""Every combination of a representative of each choice: built, fitted, saved, served, and alike."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vlm import Backbone, RegionEncoder, Tokenizer, build_captioner, load, load_data
+from keras_vlm.export.saved_model import export_saved_model
+from keras_vlm.export.served import open_saved_model
+from keras_vlm.fusion import FUSIONS
+from keras_vlm.text import TEXT_DECODERS
+from keras_vlm.text.units import UNITS
+
+REGIONS = ("grid", "grid+boxes", "masks")
+FUSED = ("multi_head", "additive", "concat")
+COMBINATIONS = list(itertools.product(REGIONS, TEXT_DECODERS, FUSED, UNITS))
+# Each value of each choice is among them; the others take minutes.
+FEW = COMBINATIONS[::13]
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {code: load_data("scenes:12", language=code)["train"] for code in ("en", "zh")}
+
+
+def check(combination, splits, folder):
+    """Builds a captioner, fits a step, saves, loads and exports it, and compares its words."""
+    regions, text, fusion, unit = combination
+    if unit == "jieba":
+        pytest.importorskip("jieba", reason="jieba is not installed (extra 'zh')")
+    examples = splits["zh" if unit in {"character", "jieba"} else "en"]
+    keras.utils.set_random_seed(4)
+    encoder = Backbone("conv_small", image_size=32, weights=None, trainable_from="all")
+    if regions != "grid":
+        encoder = RegionEncoder(encoder, regions, max_regions=3)
+    model = build_captioner(
+        encoder,
+        text=TEXT_DECODERS[text](FUSIONS[fusion](), hidden_dim=16, num_layers=1),
+        tokenizer=Tokenizer.fit(examples, unit=unit, minimum_count=1, max_length=12),
+    )
+    for weight in model.text_decoder.trainable_variables:
+        weight.assign_add(0.2 * keras.random.normal(weight.shape))
+    batch = next(iter(model.batches(examples, 4, augment="light")))
+    assert np.isfinite(model.train_on_batch(*batch))
+    keys = ("boxes", "masks")
+    pictures = [
+        {"image": each["image_bytes"], **{key: each[key] for key in keys}}
+        for each in examples.dataset().take(3).as_numpy_iterator()
+    ]
+    said = model.caption(pictures, beam_size=2)
+    model.save(folder / "model.keras")
+    assert load(folder / "model.keras").caption(pictures, beam_size=2) == said
+    export_saved_model(model, folder / "served", beam_size=2)
+    assert open_saved_model(folder / "served").caption(pictures) == said
+
+
+@pytest.mark.parametrize("combination", FEW, ids="-".join)
+def test_some_combinations(combination, splits, tmp_path):
+    check(combination, splits, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "combination", [each for each in COMBINATIONS if each not in FEW], ids="-".join
+)
+def test_all_other_combinations(combination, splits, tmp_path):
+    check(combination, splits, tmp_path)

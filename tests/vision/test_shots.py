@@ -1,0 +1,105 @@
+"""Shots on stitched clips whose every boundary is known: photos and rendered scenes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from videos import score_boundaries, stitched
+
+from keras_vlm import Backbone
+from keras_vlm.vision.shots import ShotDetector, colour_histogram, shrink
+
+FRAMES_A_SECOND = 25
+
+
+def find(frames, rate, method="histogram", backbone=None):
+    detector = ShotDetector(rate, method=method)
+    times = (np.arange(int(len(frames) / FRAMES_A_SECOND * rate)) + 0.5) / rate
+    sampled = [frames[int(time * FRAMES_A_SECOND)] for time in times]
+    vectors = [None] * len(sampled)
+    if backbone is not None:
+        images = tf.image.resize(np.stack(sampled), backbone.input_shape[1:3])
+        vectors = backbone.predict(images, verbose=0).mean(axis=1)
+    found = []
+    for time, pixels, vector in zip(times, sampled, vectors, strict=True):
+        found += detector.add(time, pixels, vector)
+    return found + detector.finish()
+
+
+@pytest.mark.parametrize(
+    ("method", "rate", "dissolve", "least"),
+    [
+        ("histogram", 8, 0, 0.95),
+        ("histogram", 25, 0, 0.95),
+        ("histogram", 8, 12, 0.85),
+        ("histogram", 8, 25, 0.85),
+        ("features", 8, 0, 0.95),
+        ("features", 8, 12, 0.85),
+        ("features", 8, 25, 0.85),
+    ],
+)
+def test_boundaries_are_found(method, rate, dissolve, least):
+    backbone = Backbone("efficientnet_lite0", image_size=64) if method == "features" else None
+    counts = np.zeros(3)
+    seeds = (21, 22, 23)
+    for seed in seeds:
+        lengths = np.random.default_rng(seed).integers(55, 110, 8).tolist()
+        frames, boundaries = stitched(lengths, dissolve=dissolve, seed=seed, size=(60, 80))
+        found = find(frames, rate, method, backbone)
+        wanted = [place / FRAMES_A_SECOND for place in boundaries]
+        tolerance = max(1 / rate, dissolve / FRAMES_A_SECOND / 2)
+        counts += score_boundaries([b.time_seconds for b in found], wanted, tolerance)
+    precision, recall, f1 = counts / len(seeds)
+    assert f1 >= least, (precision, recall, f1)
+
+
+def test_the_same_frames_give_the_same_boundaries():
+    frames, _ = stitched([40, 50, 45], size=(60, 80), seed=3)
+    assert find(frames, 8) == find(frames, 8)
+
+
+def test_cuts_and_dissolves_are_told_apart():
+    frames, _ = stitched([75, 75], size=(60, 80), seed=31)
+    assert [boundary.kind for boundary in find(frames, 8)] == ["cut"]
+    frames, [place] = stitched([75, 75], dissolve=25, size=(60, 80), seed=31)
+    [found] = find(frames, 8)
+    assert found.kind == "dissolve"
+    assert found.time_seconds == pytest.approx(place / FRAMES_A_SECOND, abs=0.3)
+
+
+def test_what_moves_or_flashes_is_no_cut():
+    frames, _ = stitched([200], size=(60, 80), seed=32)
+    frames = [frame.copy() for frame in frames]
+    for i in range(150):
+        frames[i + 20][10:40, i // 3 : i // 3 + 20] = (250, 30, 30)
+    for i in (60, 120):
+        frames[i] = np.full_like(frames[i], 255)
+    assert find(frames, 25) == []
+    assert find(frames, 8) == []
+
+
+def test_a_long_video_keeps_a_window_of_frames():
+    detector = ShotDetector(8)
+    frame = np.zeros((6, 8, 3), np.uint8)
+    for i in range(1000):
+        assert detector.add(i / 8, frame) == []
+    assert len(detector._samples) <= 2 * detector.delay
+
+
+def test_small_pictures_and_histograms():
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (33, 47, 3)).astype(np.uint8)
+    assert colour_histogram(pixels).sum() == pytest.approx(1)
+    rows = np.linspace(0, 33, 17).astype(int)
+    columns = np.linspace(0, 47, 17).astype(int)
+    block = pixels[rows[4] : rows[5], columns[9] : columns[10]].mean(axis=(0, 1)) / 255
+    np.testing.assert_allclose(shrink(pixels).reshape(16, 16, 3)[4, 9], block, rtol=1e-5)
+    assert shrink(pixels[:3, :5]).shape == (16 * 16 * 3,)
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="method must be one of 'histogram', 'features', got 'c"):
+        ShotDetector(8, method="colour")
+    with pytest.raises(ValueError, match="rate must be a number"):
+        ShotDetector(0)
+    with pytest.raises(ValueError, match="vector must be given with the method features"):
+        ShotDetector(8, method="features").add(0.0, np.zeros((6, 8, 3), np.uint8))
