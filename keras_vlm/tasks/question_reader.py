@@ -23,8 +23,8 @@ class QuestionReader(keras.layers.Layer):
     """image_features [B,N,C] and token_ids [B,Q,T] -> joint [B,Q,D], weights [B,Q,N], and more.
 
     The picture's tokens are normalised, brought to the questions' width D and given learned
-    positions, for where something is often is the answer. They begin as waves along both axes, so
-    that what is near looks alike from the first step.
+    positions, for where something is often is the answer. Those of a grid begin as waves along both
+    axes, so that what is near looks alike from the first step.
 
     Args:
         text_encoder: a ``TextEncoder``; its width is D.
@@ -54,9 +54,11 @@ class QuestionReader(keras.layers.Layer):
         self.memory_norm.build(image_features_shape)
         self.memory_dense = keras.layers.Dense(width, name="memory", dtype=policy)
         self.memory_dense.build(image_features_shape)
+        # Regions lie anywhere, whatever their number.
+        small = keras.initializers.RandomNormal(stddev=0.02)
         self.positions = self.add_weight(
             shape=(tokens, width),
-            initializer=grid_positions,
+            initializer=small if self.tokens_vary else grid_positions,
             name="positions",
         )
         self.memory_dropout = keras.layers.Dropout(self.memory_dropout_rate, dtype=policy)
