@@ -11,12 +11,12 @@ captions a clip, T text positions.
 import numpy as np
 import tensorflow as tf
 
+from keras_vlm.data.picture_decoder import report_unreadable
 from keras_vlm.data.pipeline import (
     AUTOTUNE,
     batch_epochs,
     choose_captions,
     readable_places,
-    report_unreadable,
     shift_targets,
     tokenize_captions,
 )
@@ -46,11 +46,11 @@ class DecodedClips:
         self._unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def read(self, place, pair):
-        """Returns (frames [F,H,W,3] float32, readable [] bool, mirrored [] bool)."""
+        """Returns ((frames [F,H,W,3] float32, readable [] bool), mirrored [] bool)."""
         encoded = self.examples.read_frames(place, self._num_frames)
         frames, valid = decode_batch(encoded, self._size, self._resize)
         readable, mirrored = tf.reduce_all(valid), tf.constant(False)
-        report_unreadable(readable, self._names[place], self._unreadable)
+        report_unreadable(readable[None], self._names[place][None], self._unreadable)
         if self._augmentation is not None:
             frames, flipped = tf.map_fn(
                 lambda frame: augment(frame, pair, self._augmentation),
@@ -59,11 +59,13 @@ class DecodedClips:
             )
             mirrored = flipped[0]
             frames = tf.where(readable, frames, 0.0)
-        return tf.ensure_shape(frames, (self._num_frames, *self._size, 3)), readable, mirrored
+        frames = tf.ensure_shape(frames, (self._num_frames, *self._size, 3))
+        return (frames, readable), mirrored
 
-    def gather(self, frames):
-        """Returns a batch of frames [B,F,H,W,3] as it is, by its name in a batch."""
-        return {"frames": frames}
+    def gather(self, clips):
+        """Returns ({"frames": [B,F,H,W,3] float32}, readable [B] bool) of a batch."""
+        frames, readable = clips
+        return {"frames": frames}, readable
 
 
 class CachedClips:
@@ -83,12 +85,12 @@ class CachedClips:
         self.places = readable_places(examples, self._rows[:, :, 0].min(axis=1))
 
     def read(self, place, pair):
-        """Returns ((place, view) [2] int64, readable [] bool, mirrored [] bool)."""
+        """Returns ((place, view) [2] int64, mirrored [] bool)."""
         view = tf.random.stateless_uniform([], pair, 0, len(self._caches), tf.int64)
-        return tf.stack([place, view]), tf.constant(True), view > 0
+        return tf.stack([place, view]), view > 0
 
     def gather(self, keys):
-        """Returns the features [B,F,N,C] float16 of keys [B,2], by their name in a batch."""
+        """Returns ({"frame_features": [B,F,N,C] float16}, readable [B] bool) of keys [B,2]."""
 
         def gather(keys):
             return np.stack(
@@ -97,7 +99,8 @@ class CachedClips:
 
         features = tf.numpy_function(gather, [keys], tf.float16, stateful=False)
         shape = (None, self._rows.shape[1], *self._caches[0].shape)
-        return {"frame_features": tf.ensure_shape(features, shape)}
+        readable = tf.fill(tf.shape(keys)[:1], True)
+        return {"frame_features": tf.ensure_shape(features, shape)}, readable
 
 
 def caption_batches(
@@ -126,10 +129,13 @@ def caption_batches(
 
     def read(place, seed):
         pair = tf.stack([seed, place])
-        clip, readable, mirrored = clips.read(place, pair)
+        clip, mirrored = clips.read(place, pair)
         rows = tokens[place, tf.cast(mirrored, tf.int64)]
-        rows = choose_captions(rows, counts[place], captions_per_image, pair)
-        return clip, tf.where(readable, rows, PAD_ID)
+        return clip, choose_captions(rows, counts[place], captions_per_image, pair)
+
+    def complete(clip, rows):
+        seen, readable = clips.gather(clip)
+        return shift_targets(seen, tf.where(readable[:, None, None], rows, PAD_ID))
 
     def epoch(seed):
         order = places
@@ -139,10 +145,7 @@ def caption_batches(
         return dataset.map(lambda place: read(place, seed), num_parallel_calls=AUTOTUNE)
 
     dataset = batch_epochs(epoch, len(clips.places), batch_size, epoch_seed)
-    return dataset.map(
-        lambda clip, rows: shift_targets(clips.gather(clip), rows),
-        num_parallel_calls=AUTOTUNE,
-    ).prefetch(AUTOTUNE)
+    return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
 
 
 def check_clips(examples):

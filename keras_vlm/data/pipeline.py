@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_number
+from keras_vlm.data.picture_decoder import PictureDecoder
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import augment, augment_regions
-from keras_vlm.vision.image import decode_safely
+from keras_vlm.vision.augmentation import augment_regions
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -85,26 +85,26 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
         reported on standard error with the count so far; its row is black and its captions are
         padding, so it teaches nothing.
     """
-    unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
+    decode = PictureDecoder(image_size, resize, augmentation)
     check_regions(examples, region_shapes)
 
     def read(example, seed):
-        image, valid = decode_safely(example["image_bytes"], image_size, resize)
-        report_unreadable(valid, example["image_id"], unreadable)
         pair = tf.stack([seed, example["index"]])
         captions = example["captions"]
         regions = {key: example[key] for key in region_shapes or ()}
         if augmentation is not None:
-            image, flipped = augment(image, pair, augmentation)
             regions = augment_regions(regions, pair, augmentation, image_size)
             lowered = tf.strings.lower(captions, encoding="utf-8")
             mirrored = swap_left_right(lowered, tokenizer.language)
-            captions = tf.where(flipped, mirrored, captions)
-            image = tf.where(valid, image, 0.0)
+            captions = tf.where(decode.mirrors(pair), mirrored, captions)
         rows = choose_captions(tokenizer(captions), tf.shape(captions)[0], captions_per_image, pair)
-        rows = tf.where(valid, rows, PAD_ID)
-        pictures = {"images": tf.ensure_shape(image, (*image_size, 3))}
-        return shift_targets({**pictures, **fit_regions(regions, region_shapes)}, rows)
+        encoded = (example["image_bytes"], example["image_id"], pair)
+        return encoded, fit_regions(regions, region_shapes), rows
+
+    def complete(encoded, regions, rows):
+        images, readable = decode(*encoded)
+        rows = tf.where(readable[:, None, None], rows, PAD_ID)
+        return shift_targets({"images": images, **regions}, rows)
 
     def epoch(seed):
         shuffle_seed = None if epoch_seed is None else seed
@@ -112,7 +112,8 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
             lambda example: read(example, seed), num_parallel_calls=AUTOTUNE
         )
 
-    return batch_epochs(epoch, len(examples), batch_size, epoch_seed)
+    dataset = batch_epochs(epoch, len(examples), batch_size, epoch_seed)
+    return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
 
 
 def feature_batches(
@@ -279,25 +280,6 @@ def fit_regions(regions, region_shapes):
         kept = tf.pad(kept, [[0, missing]] + [[0, 0]] * len(shape))
         fitted[key] = tf.ensure_shape(kept, (most, *shape))
     return fitted
-
-
-def report_unreadable(valid, image_id, unreadable):
-    """Says on standard error which picture cannot be read, and how many so far.
-
-    Args:
-        valid: [] bool, whether it can.
-        image_id: [] string.
-        unreadable: an int64 variable that counts.
-    """
-
-    def report():
-        count = unreadable.assign_add(1)
-        tf.print(
-            "unreadable picture, skipped:", image_id, "| so far:", count, output_stream=sys.stderr
-        )
-        return count
-
-    tf.cond(valid, lambda: tf.constant(0, tf.int64), report)
 
 
 def batch_epochs(epoch, size, batch_size, epoch_seed, *, batched=False):

@@ -12,19 +12,18 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from keras_vlm.data.picture_decoder import PictureDecoder
 from keras_vlm.data.pipeline import (
     AUTOTUNE,
     batch_epochs,
     check_regions,
     fit_regions,
     readable_places,
-    report_unreadable,
 )
 from keras_vlm.data.questions import flatten
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import augment, augment_regions
-from keras_vlm.vision.image import decode_safely
+from keras_vlm.vision.augmentation import augment_regions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,28 +107,24 @@ class DecodedPictures:
         self._region_shapes = region_shapes or {}
         self.examples = examples
         self.places = np.arange(len(examples))
-        self._size, self._resize, self._augmentation = image_size, resize, augmentation
+        self._size, self._augmentation = image_size, augmentation
+        self._decode = PictureDecoder(image_size, resize, augmentation)
         self._image_ids = tf.constant(examples.image_ids)
-        self._unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def read(self, place, pair):
-        """Returns ({"images": [H,W,3] float32, ...}, readable [] bool, mirrored [] bool)."""
-        image, valid = decode_safely(
-            self.examples.read_picture(place), self._size, self._resize
-        )
-        report_unreadable(valid, self._image_ids[place], self._unreadable)
-        mirrored = tf.constant(False)
+        """Returns (the picture as it is stored, and its regions; mirrored [] bool)."""
         regions = self.examples.read_regions(place, self._region_shapes)
         if self._augmentation is not None:
-            image, mirrored = augment(image, pair, self._augmentation)
-            image = tf.where(valid, image, 0.0)
             regions = augment_regions(regions, pair, self._augmentation, self._size)
-        pictures = {"images": tf.ensure_shape(image, (*self._size, 3))}
-        return {**pictures, **fit_regions(regions, self._region_shapes)}, valid, mirrored
+        encoded = (self.examples.read_picture(place), self._image_ids[place], pair)
+        regions = fit_regions(regions, self._region_shapes)
+        return (encoded, regions), self._decode.mirrors(pair)
 
     def gather(self, pictures):
-        """Returns a batch of images, and perhaps their regions, as it is."""
-        return pictures
+        """Returns ({"images": [B,H,W,3] float32, and regions}, readable [B] bool) of a batch."""
+        encoded, regions = pictures
+        images, readable = self._decode(*encoded)
+        return {"images": images, **regions}, readable
 
 
 class CachedPictures:
@@ -146,13 +141,13 @@ class CachedPictures:
         self.places = readable_places(examples, self._rows[:, 0])
 
     def read(self, place, pair):
-        """Returns ((place, view) [2] int64, readable [] bool, mirrored [] bool)."""
+        """Returns ((place, view) [2] int64, mirrored [] bool)."""
         views = len(self._caches)
         view = tf.random.stateless_uniform([], pair, 0, views, tf.int64)
-        return tf.stack([place, view]), tf.constant(True), view > 0
+        return tf.stack([place, view]), view > 0
 
     def gather(self, keys):
-        """Returns the features [B,N,C] float16 of keys [B,2], by their name in a batch."""
+        """Returns ({"image_features": [B,N,C] float16}, readable [B] bool) of keys [B,2]."""
 
         def gather(keys):
             return np.stack(
@@ -161,7 +156,8 @@ class CachedPictures:
 
         features = tf.numpy_function(gather, [keys], tf.float16, stateful=False)
         shape = (None, *self._caches[0].shape)
-        return {"image_features": tf.ensure_shape(features, shape)}
+        readable = tf.fill(tf.shape(keys)[:1], True)
+        return {"image_features": tf.ensure_shape(features, shape)}, readable
 
 
 def question_batches(
@@ -195,7 +191,7 @@ def question_batches(
 
     def read(number, place, seed):
         pair = tf.stack([seed, place])
-        picture, readable, mirrored = pictures.read(place, pair)
+        picture, mirrored = pictures.read(place, pair)
         rows = tf.range(counts[place]) + first[place]
         if weighted:
             # A picture that is drawn twice an epoch has other questions each time.
@@ -208,12 +204,11 @@ def question_batches(
         rows = tf.ensure_shape(
             tf.pad(rows, [[0, missing]], constant_values=-1), (questions_per_image,)
         )
-        real = (rows >= 0) & readable
         chosen = {
             key: tf.gather(tensor[:, tf.cast(mirrored, tf.int32)], tf.maximum(rows, 0))
             for key, tensor in tensors.items()
         }
-        return picture, real, chosen
+        return picture, rows >= 0, chosen
 
     def epoch(seed):
         order = places
@@ -228,9 +223,11 @@ def question_batches(
         )
 
     def complete(picture, real, chosen):
+        seen, readable = pictures.gather(picture)
+        real &= readable[:, None]
         tokens = tf.where(real[..., None], chosen.pop("token_ids"), PAD_ID)
         more, targets = finish(chosen, real)
-        inputs = {**pictures.gather(picture), "token_ids": tokens[..., :-1], **more}
+        inputs = {**seen, "token_ids": tokens[..., :-1], **more}
         return inputs, targets
 
     dataset = batch_epochs(epoch, len(pictures.places), batch_size, epoch_seed)

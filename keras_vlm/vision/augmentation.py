@@ -81,6 +81,11 @@ def augment(image, seed, augmentation):
     return tf.ensure_shape(tf.clip_by_value(image, 0, 255), shape), flipped
 
 
+def is_mirrored(seed, augmentation):
+    """Whether ``augment`` mirrors a picture: [] bool of its seed [2]."""
+    return _draw_move(_uniforms(seed), augmentation)[2]
+
+
 def augment_regions(regions, seed, augmentation, image_size):
     """Moves boxes and masks as ``augment`` moves their picture.
 

@@ -11,6 +11,12 @@ MOST_ENTRIES = 64
 ORIENTATION_TAG = 0x0112
 
 
+def has_exif(image_bytes):
+    """Whether there may be an EXIF segment: [] bool of a [] string, at a fraction of the cost."""
+    prefix = tf.strings.substr(image_bytes, 0, SEARCHED_BYTES)
+    return tf.strings.regex_full_match(prefix, r"\C*Exif\x00\x00\C*")
+
+
 def exif_orientation(image_bytes):
     """Reads the orientation tag of a JPEG's APP1 segment.
 

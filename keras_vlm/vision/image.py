@@ -6,7 +6,7 @@ Dimension letters: B batch, H height, W width, h and w a picture's own.
 
 import tensorflow as tf
 
-from keras_vlm.vision.exif import exif_orientation
+from keras_vlm.vision.exif import exif_orientation, has_exif
 from keras_vlm.vision.headers import count_pixels, is_transparent_webp, read_header
 
 RESIZE_MODES = ("stretch", "crop", "pad")
@@ -30,8 +30,22 @@ def decode_image(image_bytes):
             ``MAX_PIXELS`` pixels, which is refused before it is decoded.
     """
     is_jpeg = tf.strings.substr(image_bytes, 0, 2) == b"\xff\xd8"
-    image = tf.cond(is_jpeg, lambda: _decode_jpeg(image_bytes), lambda: _decode_other(image_bytes))
+    image = tf.cond(
+        is_jpeg,
+        lambda: _decode_jpeg(image_bytes),
+        lambda: _decode_other(image_bytes, tf.constant(MAX_PIXELS, tf.int64)),
+    )
     return tf.ensure_shape(image, (None, None, 3))
+
+
+def _apart(*signature):
+    """Makes a function of tensors one op of the graphs that call it.
+
+    The ops of a branch that is not taken cost time as well, unless they are a function's.
+    """
+    return tf.function(
+        input_signature=signature, experimental_attributes={"_noinline": True}
+    )
 
 
 def orient(image, orientation):
@@ -149,13 +163,21 @@ def decode_safely(image_bytes, image_size, mode="stretch"):
 
 def _decode_jpeg(image_bytes):
     pixels = tf.reduce_prod(tf.io.extract_jpeg_shape(image_bytes, tf.int64)[:2])
-    with tf.control_dependencies([_check_pixels(pixels)]):
+    with tf.control_dependencies([_check_pixels(pixels, MAX_PIXELS)]):
         # decode_image cannot be told the accurate transform.
         image = tf.io.decode_jpeg(image_bytes, 3, dct_method="INTEGER_ACCURATE")
+    return tf.cond(
+        has_exif(image_bytes), lambda: _orient_jpeg(image, image_bytes), lambda: image
+    )
+
+
+@_apart(tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.string))
+def _orient_jpeg(image, image_bytes):
     return orient(image, exif_orientation(image_bytes))
 
 
-def _decode_other(image_bytes):
+@_apart(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int64))
+def _decode_other(image_bytes, most):
     header = read_header(image_bytes)
     pixels = count_pixels(header)
     known = tf.debugging.assert_positive(pixels, message="no JPEG, PNG, GIF, BMP or WebP")
@@ -163,7 +185,7 @@ def _decode_other(image_bytes):
     def decode(channels):
         return tf.io.decode_image(image_bytes, channels, expand_animations=False)
 
-    with tf.control_dependencies([known, _check_pixels(pixels)]):
+    with tf.control_dependencies([known, _check_pixels(pixels, most)]):
         # Of other formats decode_image drops the alpha channel itself.
         image = tf.cond(
             is_transparent_webp(header), lambda: decode(4)[..., :3], lambda: decode(3)
@@ -172,10 +194,9 @@ def _decode_other(image_bytes):
     return _apply_bmp_palette(image, header, image_bytes)
 
 
-def _check_pixels(pixels):
-    return tf.debugging.assert_less_equal(
-        pixels, tf.constant(MAX_PIXELS, tf.int64), message="too many pixels"
-    )
+def _check_pixels(pixels, most):
+    # One op, where tf.debugging would make a branch.
+    return tf.raw_ops.Assert(condition=pixels <= most, data=["too many pixels"])
 
 
 def _apply_bmp_palette(image, header, image_bytes):

@@ -85,7 +85,9 @@ def test_a_clip_is_mirrored_as_a_whole_and_so_are_its_captions(examples, tokeniz
         return list(places.map(lambda place: some.read(place, tf.stack([5, place]))))
 
     mirrored = 0
-    for (frames, readable, flipped), (expected, _, _) in zip(read(clips), read(plain), strict=True):
+    for ((frames, readable), flipped), ((expected, _), _) in zip(
+        read(clips), read(plain), strict=True
+    ):
         assert readable
         mirrored += int(flipped)
         np.testing.assert_array_equal(frames, expected[:, :, ::-1] if flipped else expected)
@@ -93,8 +95,8 @@ def test_a_clip_is_mirrored_as_a_whole_and_so_are_its_captions(examples, tokeniz
     made = caption_batches(clips, examples, tokenizer, 14, epoch_seed=EpochSeed(3))
     [(inputs, targets)] = made
     said = tokenizer.detokenize(targets).numpy()
-    whole = {frames.numpy().tobytes(): place for place, (frames, _, _) in enumerate(read(plain))}
-    other = {f.numpy()[:, :, ::-1].tobytes(): p for p, (f, _, _) in enumerate(read(plain))}
+    whole = {frames.numpy().tobytes(): place for place, ((frames, _), _) in enumerate(read(plain))}
+    other = {f.numpy()[:, :, ::-1].tobytes(): p for p, ((f, _), _) in enumerate(read(plain))}
     for frames, texts in zip(inputs["frames"].numpy(), said, strict=True):
         kept = frames.tobytes() in whole
         place = whole[frames.tobytes()] if kept else other[frames.tobytes()]
