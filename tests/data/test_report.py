@@ -98,6 +98,17 @@ def test_a_report():
     assert "6 pictures to train on are few" in said
 
 
+def test_regions_are_counted_without_labels_and_where_there_are_none():
+    boxes = np.array([[0, 0, 1, 1], [0, 0, 0.5, 1]], np.float32)
+    regions = [Regions(boxes), Regions(boxes[:0], []), Regions(masks=np.ones((3, 56, 56), np.uint8))]
+    train = split_of("train", [jpeg(noise(seed)) for seed in range(3)], regions=regions)
+    found = describe_data({"train": train}, verbose=0)["splits"]["train"]
+    assert found["regions"]["least"] == 0
+    assert found["regions"]["median"] == 2
+    assert found["regions"]["most"] == 3
+    assert found["labels"] == {}
+
+
 def test_a_good_data_set_gets_a_good_word():
     report = describe_data(load_data("scenes:220"), verbose=0)
     answers = report["splits"]["train"]["answers"]
