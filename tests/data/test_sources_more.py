@@ -143,6 +143,16 @@ def test_tar_files(shards):
     assert one.image_ids == train.image_ids
 
 
+def test_tar_files_keep_the_zeros_at_a_pictures_end(tmp_path):
+    picture = jpeg(6) + b"\x00\x00\x00"
+    write_tar(tmp_path / "train.tar", {"a.jpg": picture, "a.txt": b"a dog"})
+    split = load_data(f"webdataset:{tmp_path}/train.tar")["train"]
+    [element] = split.dataset()
+    assert element["image_bytes"].numpy() == picture
+    # As the conversion to shards reads it, outside of any graph.
+    assert split.read_picture(tf.constant(0, tf.int64)).numpy() == picture
+
+
 def test_tar_files_that_are_wrong(shards):
     with pytest.raises(FileNotFoundError, match="no file fits 'nowhere"):
         load_data("webdataset:nowhere*.tar")
