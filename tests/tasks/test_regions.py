@@ -254,6 +254,22 @@ def test_a_detector_and_a_segmenter_give_regions(examples):
     np.testing.assert_allclose(element["masks"].numpy().mean(axis=(1, 2)), [0.4, 0.02], atol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (([], [], []), "detector must give 5 rows of boxes, one a picture, got 0"),
+        (([[]] * 5, [["dog"]] * 5, [[0.9]] * 5), "as many boxes .* got 0 numbers of boxes, 1 lab"),
+        (([[[0, 0, 1, 1]]] * 5, [[]] * 5, [[0.9]] * 5), "got 4 numbers of boxes, 0 labels and 1"),
+    ],
+)
+def test_a_detector_that_gives_other_numbers_is_refused(rows, message):
+    few = load_data("scenes:5")["train"]
+    with pytest.raises(ValueError, match=message):
+        detect_regions(few, lambda images: rows, image_size=32, verbose=0)
+    with pytest.raises(ValueError, match="segmenter must give 5 label maps, .* got 1"):
+        segment_regions(few, lambda images: np.zeros((1, 4, 4), int), image_size=32, verbose=0)
+
+
 def test_pictures_without_their_regions_are_refused(examples):
     model = captioner_of(examples, "boxes")
     picture = next(examples.dataset().as_numpy_iterator())["image_bytes"]
