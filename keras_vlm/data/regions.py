@@ -179,7 +179,7 @@ def _look(examples, regions_of, image_size, batch_size, verbose):
     for images, valid in pictures.map(lambda encoded: decode_batch(encoded, size)):
         regions = regions_of(images.numpy(), len(valid))
         found.extend(
-            each if readable else Regions(np.zeros((0, 4), np.float32), [])
+            each if readable else Regions()
             for each, readable in zip(regions, valid.numpy(), strict=True)
         )
         if progress:
