@@ -56,8 +56,7 @@ class VideoFrames:
         for path in paths:
             path = pathlib.Path(path).resolve()
             with Video(path) as video:
-                count = max(1, round(video.duration_seconds * rate))
-            times = [(i + 0.5) / rate for i in range(count)]
+                times = list(video.sample_times(rate))
             self._times.append((path, times))
             self.image_ids += [f"{path}#t={time:.2f}" for time in times]
 
