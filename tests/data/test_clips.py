@@ -9,6 +9,7 @@ import tensorflow as tf
 from videos import grey_ramp, number_of, write_video
 
 from keras_vlm import Backbone, DataError, Tokenizer, load_data
+from keras_vlm.data import clip_inputs
 from keras_vlm.data.clip_batches import CachedClips, DecodedClips, caption_batches
 from keras_vlm.data.clip_inputs import count_clips, is_single_clip, read_clips
 from keras_vlm.data.feature_cache import FeatureCache
@@ -251,6 +252,20 @@ def test_whatever_is_called_a_video(folder, examples, caplog):
             list(read_clips(wrong, F, SIZE))
     with pytest.raises(FileNotFoundError, match="no such video"):
         list(read_clips("gone.mp4", F, SIZE))
+
+
+def test_whole_frames_are_held_of_one_clip_at_a_time(monkeypatch):
+    held = []
+    decode = clip_inputs.decode_pictures
+
+    def counted(clip, *size):
+        held.append(len(clip))
+        return decode(clip, *size)
+
+    monkeypatch.setattr(clip_inputs, "decode_pictures", counted)
+    clips = (render_clip(scene, F) for scene in draw_moving_scenes(5))
+    assert [len(frames) for frames, _ in read_clips(clips, F, SIZE, batch_size=3)] == [3, 2]
+    assert held == [F] * 5
 
 
 def test_a_picture_model_reads_a_clip_as_its_middle_frame(examples):
