@@ -67,6 +67,19 @@ def test_neighbours_are_one_moment(tmp_path):
     assert first == found[0]
 
 
+def test_a_frame_between_joins_two_moments(tmp_path):
+    """Frames are found by their score: the middle of a stretch may come last."""
+    model = scenes_retriever("bag")
+    query = model.embed_texts("a red circle")[0]
+    apart = np.linspace(0, 0.1, 5)[:, None] * np.roll(query, 1)
+    keys = [f"a.mp4#t={time:.2f}" for time in (10.5, 14.5, 12.5, 20.5, 17.5)]
+    with VectorIndex.create(tmp_path / "index", len(query), kind="flat") as index:
+        index.add(keys, query + apart)
+        found = search_moments(index, model, "a red circle", k=5)
+    spans = [(m.start_seconds, m.end_seconds, m.time_seconds) for m in found]
+    assert spans == [(10.0, 15.0, 10.5), (20.0, 21.0, 20.5), (17.0, 18.0, 17.5)]
+
+
 def test_a_video_shorter_than_an_interval_has_a_frame(tmp_path):
     path = write_video(tmp_path / "short.mp4", grey_ramp(5))
     done = index_videos(scenes_retriever("bag"), [path], tmp_path / "index", verbose=0)
