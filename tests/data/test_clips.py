@@ -1,6 +1,7 @@
 """Splits and batches of clips: frames as they are, cached and decoded alike; sources of videos."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -164,6 +165,14 @@ def test_a_folder_of_videos(folder, tokenizer, capfd):
     path.unlink()
     with pytest.raises(DataError, match="video: .* has 0 videos and no captions"):
         load_data(f"video:{folder}")
+
+
+def test_without_pyav_a_source_of_videos_says_so(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "captions.csv").write_text("video,caption\na.mp4,a dog\n", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ImportError, match=r"pip install 'keras-vlm\[video\]'"):
+        load_data(f"video:{tmp_path}")["train"]
 
 
 def test_msvd(folder, tmp_path):
