@@ -147,7 +147,7 @@ class Clock:
         self.seconds = {}
 
     def watch(self, owner, name, told):
-        """Replaces a function by one that is timed; of a generator, each of its steps."""
+        """Replaces a function by one that is timed."""
         inner = getattr(owner, name)
 
         def timed(*arguments, **options):

@@ -123,7 +123,11 @@ class _Page:
 
     def save_questions(self, _=None):
         """Writes the questions."""
-        pairs = [line.partition("=") for line in (self.questions.value or "").split("\n")]
+        # The last sign with spaces, as they are shown: a question may have one of its own.
+        pairs = [
+            line.rpartition(" = ") if " = " in line else line.partition("=")
+            for line in (self.questions.value or "").split("\n")
+        ]
         self.store.write_questions(self.name, [(asked, answer) for asked, _, answer in pairs])
 
     def remove(self, box):

@@ -9,10 +9,12 @@ import json
 import pathlib
 import threading
 
-from keras_vlm.core.checks import DataError
 from keras_vlm.core.files import replace_file
 from keras_vlm.data.image_files import find_pictures
-from keras_vlm.data.sources.reading import read_json_lines
+from keras_vlm.data.sources.reading import get_key, read_json_lines
+
+# The keys of a record of captions that are written anew.
+WRITTEN = ("image", "caption", "captions", "language", "boxes", "labels")
 
 
 class AnnotationStore:
@@ -40,15 +42,17 @@ class AnnotationStore:
         self._captions_path = self.folder / "captions.jsonl"
         self._questions_path = self.folder / "questions" / "questions.jsonl"
         self._records = self._read(self._captions_path)
-        self._questions = self._read(self._questions_path)
+        self._questions = self._read(self._questions_path, "question")
+        # What the files said before: of what the page does not show nothing is lost.
+        self._found, self._asked = list(self._records), list(self._questions)
 
     def captions(self, name):
         """Returns the list of a picture's captions in the store's language."""
-        return [
-            text
-            for record in self._of(self._records, name)
-            for text in record.get("captions", [record["caption"]] if "caption" in record else [])
-        ]
+        found = []
+        for record in self._of(self._records, name):
+            texts = record.get("captions", record.get("caption", []))
+            found += [texts] if isinstance(texts, str) else texts
+        return found
 
     def boxes(self, name):
         """Returns the list of a picture's boxes ``(y0, x0, y1, x1, label)``."""
@@ -62,10 +66,7 @@ class AnnotationStore:
 
     def questions(self, name):
         """Returns the list of a picture's ``(question, answer)`` in the store's language."""
-        return [
-            (record["question"], record["answer"])
-            for record in self._of(self._questions, f"../{name}")
-        ]
+        return [_pair(record) for record in self._of(self._questions, f"../{name}")]
 
     def write(self, name, captions, boxes):
         """Replaces what a picture has; it is on disk when this returns.
@@ -79,7 +80,8 @@ class AnnotationStore:
             OSError: the file cannot be written; the one that is there is whole.
         """
         captions = [text.strip() for text in captions if text.strip()]
-        record = {"image": name, "captions": captions, "language": self.language}
+        more = self._more(self._found, name)
+        record = {**more, "image": name, "captions": captions, "language": self.language}
         with self._lock:
             kept = [each for each in self._records if not self._is(each, name)]
             for other in kept:
@@ -102,16 +104,32 @@ class AnnotationStore:
         Raises:
             OSError: the file cannot be written; the one that is there is whole.
         """
+        name = f"../{name}"
+        split = self._more(self._asked, name).get("split")
+        more = {} if split is None else {"split": split}
         with self._lock:
-            kept = [each for each in self._questions if not self._is(each, f"../{name}")]
-            self._questions = kept + [
-                {"image": f"../{name}", "question": asked.strip(), "answer": answer.strip(),
-                 "language": self.language}
-                for asked, answer in questions
-                if asked.strip() and answer.strip()
-            ]  # fmt: skip
+            kept = [each for each in self._questions if not self._is(each, name)]
+            # One that was not changed keeps its number, its type and all of its answers.
+            before = {_pair(record): record for record in self._of(self._asked, name)}
+            for pair in questions:
+                asked, answer = (text.strip() for text in pair)
+                if asked and answer:
+                    new = {**more, "image": name, "question": asked, "answer": answer,
+                           "language": self.language}  # fmt: skip
+                    kept.append(before.get((asked, answer), new))
+            self._questions = kept
             if self._questions or self._questions_path.exists():
                 self._write(self._questions_path, self._questions)
+
+    def _more(self, records, name):
+        """Returns what records say of a picture beside what is written here: its split, ..."""
+        found = {}
+        for record in records:
+            if record["image"] == name and "split" in record:
+                found["split"] = record["split"]
+        for record in self._of(records, name):
+            found |= {key: value for key, value in record.items() if key not in WRITTEN}
+        return found
 
     def _is(self, record, name):
         return record["image"] == name and record.get("language") in (None, self.language)
@@ -120,16 +138,18 @@ class AnnotationStore:
         return [record for record in records if self._is(record, name)]
 
     @staticmethod
-    def _read(path):
+    def _read(path, *needed):
         """Returns the records of a file, or none where there is none.
 
         Raises:
-            DataError: a record names no picture.
+            DataError: a record names no picture, or lacks what is needed beside.
         """
         records = read_json_lines(path) if path.exists() else []
         for where, record in records:
-            if not isinstance(record, dict) or "image" not in record:
-                raise DataError(f"{where}: key 'image' is missing.")
+            for key in ("image", *needed):
+                get_key(record, key, where, str)
+            if needed and not (record.get("answers") or "answer" in record):
+                get_key(record, "answer", where)
         return [record for _, record in records]
 
     @staticmethod
@@ -137,3 +157,10 @@ class AnnotationStore:
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         with replace_file(path) as temporary:
             temporary.write_text(lines, encoding="utf-8")
+
+
+def _pair(record):
+    """Returns a record's question and its answer, the first of several, as they are shown."""
+    answer = record["answers"][0] if record.get("answers") else record["answer"]
+    answer = answer.get("answer") if isinstance(answer, dict) else answer
+    return record["question"].strip(), str(answer).strip()

@@ -29,6 +29,6 @@ def run(options):
     print(
         "\nUse one: keras-vlm caption NAME photo.jpg, "
         "keras-vlm ask NAME photo.jpg 'is it red?', "
-        "keras-vlm video caption clip.mp4 --model NAME, or "
+        "keras-vlm video summarize film.mp4 --model NAME, or "
         "keras-vlm index DIR --model NAME --out INDEX"
     )

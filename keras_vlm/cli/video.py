@@ -6,7 +6,7 @@ clips (`keras-vlm train --task video-caption` or `video-qa`), for summarize a ca
 or of clips, for search a retriever. `keras-vlm video ACTION --help` explains each.
 
 example:
-  keras-vlm video caption clip.mp4 --model video-captioner-moving-scenes
+  keras-vlm video caption clip.mp4 --model runs/clips/model.keras
   keras-vlm video ask clip.mp4 "what changes first?" --model runs/video_qa/model.keras
   keras-vlm video summarize film.mp4 --out film_summary --shots 8
   keras-vlm video search film.mp4 "a dog jumps"

@@ -59,12 +59,11 @@ def read_clips(videos, num_frames, image_size, *, resize="stretch", batch_size=8
         FileNotFoundError: a path does not exist.
         TypeError: a value is none of the above.
     """
-    for encoded in read_encoded_clips(videos, num_frames, batch_size=batch_size):
-        frames, valid = decode_pictures(tf.reshape(encoded, [-1]), image_size, resize)
-        yield (
-            tf.reshape(frames, (-1, num_frames, *image_size, 3)),
-            tf.reduce_all(tf.reshape(valid, (-1, num_frames)), axis=1),
-        )
+    # Clip by clip: a batch of whole frames of large videos would take gigabytes.
+    clips = (decode_pictures(clip, image_size, resize) for clip in _items(videos, num_frames))
+    while chunk := list(itertools.islice(clips, batch_size)):
+        frames, valid = zip(*chunk, strict=True)
+        yield tf.stack(frames), tf.reduce_all(tf.stack(valid), axis=1)
 
 
 def is_single_clip(videos):

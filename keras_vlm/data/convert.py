@@ -7,7 +7,9 @@ that are not there. Refuses to know models.
 
 import concurrent.futures
 import contextlib
+import hashlib
 import json
+import logging
 import pathlib
 import sys
 
@@ -19,6 +21,7 @@ from keras_vlm.core.files import replace_file, write_json
 from keras_vlm.data.regions import Regions
 from keras_vlm.data.sources.base import PictureExamples
 
+LOGGER = logging.getLogger("keras_vlm")
 VERSION = "1.0.0"
 # Its run's options, there until the last shard is.
 NOTE = "converting.json"
@@ -37,10 +40,10 @@ def convert_data(splits, out, name, *, shard_pictures=1000, workers=4, verbose=1
 
     Returns:
         The path of ``NAME/1.0.0``. Pictures are kept as they are encoded; those that cannot be read
-        too.
+        too. Masks are not kept.
 
     Raises:
-        FileExistsError: the folder holds another data set, or a run with other options.
+        FileExistsError: the folder holds another data set, or a run with other options or data.
         ValueError: an option is out of range, or a split has no captions, or is itself a stream.
     """
     import tensorflow_datasets as tfds
@@ -62,7 +65,10 @@ def convert_data(splits, out, name, *, shard_pictures=1000, workers=4, verbose=1
     if (folder / "dataset_info.json").exists():
         raise FileExistsError(f"{folder} holds a data set already. Choose another name or folder.")
     counts = {split: len(examples) for split, examples in opened.items()}
-    _claim(folder, {"shard_pictures": shard_pictures, "pictures": counts})
+    digests = {split: _digest(examples) for split, examples in opened.items()}
+    _claim(folder, {"shard_pictures": shard_pictures, "pictures": counts, "data": digests})
+    if any(each.masks is not None for one in opened.values() for each in one.regions or ()):
+        LOGGER.warning("convert_data: %s: masks are left out, boxes are kept.", name)
     features = _features(tfds, any(each.regions is not None for each in opened.values()))
     shards = [
         (folder / _file_name(name, split, number, count), examples, number * shard_pictures)
@@ -123,7 +129,8 @@ def _objects(regions):
     from tensorflow_datasets.core.features import BBox
 
     boxes = [] if regions.boxes is None else regions.boxes.tolist()
-    labels = regions.labels or [""] * len(boxes)
+    # Without boxes they are those of masks.
+    labels = (boxes and regions.labels) or [""] * len(boxes)
     return [
         {"bbox": BBox(ymin=box[0], xmin=box[1], ymax=box[2], xmax=box[3]), "label": label}
         for box, label in zip(boxes, labels, strict=True)
@@ -158,6 +165,16 @@ def _split_info(tfds, name, folder, split, pictures, shard_pictures):
 
 def _file_name(name, split, number, count):
     return f"{name}-{split}.tfrecord-{number:05d}-of-{count:05d}"
+
+
+def _digest(examples):
+    """Returns a text that changes with the pictures' names, captions and boxes."""
+    hashed = hashlib.blake2b(digest_size=16)
+    hashed.update(json.dumps([examples.image_ids, examples.captions]).encode())
+    for place, each in enumerate(examples.regions or ()):
+        if each.boxes is not None:
+            hashed.update(json.dumps([place, each.boxes.tolist(), each.labels]).encode())
+    return hashed.hexdigest()
 
 
 def _claim(folder, options):

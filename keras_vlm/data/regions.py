@@ -100,7 +100,17 @@ def detect_regions(
 
     def regions_of(images, count):
         boxes, labels, scores = detector(images)
+        for name, rows in (("boxes", boxes), ("labels", labels), ("scores", scores)):
+            _check_rows("detect_regions", "detector", f"rows of {name}", rows, count)
         found = []
+        for place in range(count):
+            numbers = [len(np.ravel(part[place])) for part in (boxes, labels, scores)]
+            if numbers[0] != 4 * numbers[2] or numbers[1] != numbers[2]:
+                raise ValueError(
+                    "detect_regions: detector must give as many boxes [R,4] and labels as scores, "
+                    f"got {numbers[0]} numbers of boxes, {numbers[1]} labels and {numbers[2]} "
+                    "scores for a picture."
+                )
         for place in range(count):
             order = np.argsort(-np.asarray(scores[place]), kind="stable")
             order = order[np.asarray(scores[place])[order] >= least_score]
@@ -130,12 +140,14 @@ def segment_regions(
         The split with ``masks`` and ``labels``, the largest first.
 
     Raises:
-        ValueError: an option is out of range.
+        ValueError: an option is out of range, or the segmenter gives another number of label maps.
     """
 
     def regions_of(images, count):
         found = []
-        for labels in np.asarray(segmenter(images))[:count]:
+        maps = np.asarray(segmenter(images))
+        _check_rows("segment_regions", "segmenter", "label maps", maps, count)
+        for labels in maps:
             masks, numbers = masks_of_labels(labels)
             order = np.argsort(-masks.sum(axis=(1, 2)), kind="stable")
             told = [str(number if names is None else names[number]) for number in numbers[order]]
@@ -143,6 +155,18 @@ def segment_regions(
         return found
 
     return _look(examples, regions_of, image_size, batch_size, verbose)
+
+
+def _check_rows(where, argument, noun, rows, count):
+    """Raises unless there is a row a picture.
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
+    if len(rows) != count:
+        raise ValueError(
+            f"{where}: {argument} must give {count} {noun}, one a picture, got {len(rows)}."
+        )
 
 
 def _look(examples, regions_of, image_size, batch_size, verbose):
@@ -155,7 +179,7 @@ def _look(examples, regions_of, image_size, batch_size, verbose):
     for images, valid in pictures.map(lambda encoded: decode_batch(encoded, size)):
         regions = regions_of(images.numpy(), len(valid))
         found.extend(
-            each if readable else Regions(np.zeros((0, 4), np.float32), [])
+            each if readable else Regions()
             for each, readable in zip(regions, valid.numpy(), strict=True)
         )
         if progress:

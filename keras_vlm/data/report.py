@@ -197,7 +197,10 @@ def _describe_regions(examples):
     """Returns the number of regions a picture and how often each label occurs."""
     if examples.regions is None:
         return {}
-    counts = [len(each.labels or each.boxes or ()) for each in examples.regions]
+    counts = [
+        max(len(part) for part in (each.boxes, each.masks, ()) if part is not None)
+        for each in examples.regions
+    ]
     labels = collections.Counter(name for each in examples.regions for name in each.labels or ())
     return {"regions": _spread(counts), "labels": dict(labels.most_common(20))}
 

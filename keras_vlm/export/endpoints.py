@@ -173,6 +173,9 @@ def _decode(model, image_bytes, *regions):
 
 def _decode_clips(model, frame_bytes):
     """The same for clips: encoded frames [B,f], of which F are chosen evenly, as [B,F,H,W,3]."""
+    # Clips without a frame have one that cannot be read.
+    missing = tf.cast(tf.shape(frame_bytes)[1] == 0, tf.int32)
+    frame_bytes = tf.pad(frame_bytes, [[0, 0], [0, missing]], constant_values="")
     given = tf.shape(frame_bytes)[1]
     # Integers all the way: whether a frame is the middle one must not depend on rounding.
     places = (2 * tf.range(model.num_frames) + 1) * given // (2 * model.num_frames)

@@ -256,6 +256,9 @@ def _readers(pictures):
         return keys, lambda known: ((key, read_or_nothing(key)) for key in keys if key not in known)
 
     def read(known):
+        # What is all known is not read again: that may be a whole film.
+        if known.issuperset(pictures.image_ids):
+            return
         for example in pictures.dataset().as_numpy_iterator():
             yield example["image_id"].decode("utf-8"), example["image_bytes"]
 

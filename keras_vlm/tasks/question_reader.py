@@ -45,6 +45,8 @@ class QuestionReader(keras.layers.Layer):
         )
         # A model whose encoder pads its tokens with zeros sets it.
         self.tokens_vary = False
+        # A model of clips whose tokens are those of several frames unsets it.
+        self.has_grid = True
 
     def build(self, image_features_shape, token_ids_shape):
         """Builds the picture's projection, the text encoder and the fusion."""
@@ -54,11 +56,11 @@ class QuestionReader(keras.layers.Layer):
         self.memory_norm.build(image_features_shape)
         self.memory_dense = keras.layers.Dense(width, name="memory", dtype=policy)
         self.memory_dense.build(image_features_shape)
-        # Regions lie anywhere, whatever their number.
+        # Regions lie anywhere, and tokens of several frames are no square, whatever their number.
         small = keras.initializers.RandomNormal(stddev=0.02)
         self.positions = self.add_weight(
             shape=(tokens, width),
-            initializer=small if self.tokens_vary else grid_positions,
+            initializer=grid_positions if self.has_grid and not self.tokens_vary else small,
             name="positions",
         )
         self.memory_dropout = keras.layers.Dropout(self.memory_dropout_rate, dtype=policy)

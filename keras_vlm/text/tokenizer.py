@@ -146,7 +146,8 @@ class Tokenizer:
         words = tf.where(silent, "", tf.gather(self._words, token_ids) + self._separator)
         joined = tf.strings.reduce_join(words, axis=-1)
         if self.unit == "piece":
-            joined = tf.strings.regex_replace(joined, f" {GOES_ON}", "")
+            # The first word may begin with a piece that goes on with nothing.
+            joined = tf.strings.regex_replace(joined, f"(^| ){GOES_ON}", "")
         return tf.strings.strip(joined)
 
     def split(self, text):

@@ -28,12 +28,22 @@ def make_backbone(run, dtype):
 
     Raises:
         TypeError: the encoder of the model that ``backbone`` names is none.
+        ValueError: an option does not go with the backbone.
     """
+    where = type(run).__name__
     backbone = _make_grid(run, dtype)
-    regions = parse_regions(type(run).__name__, run.regions)
-    if regions == ("grid",) or hasattr(backbone, "region_shapes"):
+    regions = parse_regions(where, run.regions)
+    if regions == ("grid",):
         return backbone
-    return RegionEncoder(backbone, run.regions, max_regions=run.max_regions)
+    if not hasattr(backbone, "region_shapes"):
+        return RegionEncoder(backbone, run.regions, max_regions=run.max_regions)
+    if (backbone.regions, backbone.max_regions) != (regions, run.max_regions):
+        raise ValueError(
+            f"{where}: regions must be {'+'.join(backbone.regions)!r} with max_regions "
+            f"{backbone.max_regions}, those of {run.backbone}, got {run.regions!r} with "
+            f"{run.max_regions}. Leave them out."
+        )
+    return backbone
 
 
 def _make_grid(run, dtype):
@@ -41,6 +51,7 @@ def _make_grid(run, dtype):
 
     Raises:
         TypeError: the encoder of the model that ``backbone`` names is none.
+        ValueError: an option does not go with the backbone.
     """
     if run.backbone in BACKBONES:
         return Backbone(
@@ -51,7 +62,15 @@ def _make_grid(run, dtype):
             resize=run.resize,
             dtype=dtype,
         )
+    defaults = {field.name: field.default for field in dataclasses.fields(run)}
     if run.backbone.partition(":")[0] in FOREIGN:
+        for name in ("trainable_from", "resize"):
+            if getattr(run, name) != defaults[name]:
+                raise ValueError(
+                    f"{type(run).__name__}: {name} must be {defaults[name]!r} with the backbone "
+                    f"{run.backbone}, got {getattr(run, name)!r}. Leave it out, or build and fit "
+                    "the model in Python (keras_vlm.vision.foreign)."
+                )
         return resolve_backbone(run.backbone, run.image_size, dtype=dtype)
     copy = pathlib.Path(run.out) / BACKBONE
     # The error would list published models only, where the user may have meant a backbone.
@@ -59,7 +78,6 @@ def _make_grid(run, dtype):
         check_choice(type(run).__name__, "backbone", run.backbone, BACKBONES)
     found = load(copy if copy.exists() else run.backbone).picture_encoder
     _check_backbone(run, "backbone", found)
-    defaults = {field.name: field.default for field in dataclasses.fields(run)}
     # Its own size and way to resize, unless others are asked for.
     changes = {
         name: getattr(run, name)
@@ -124,7 +142,8 @@ def _check_backbone(run, option, encoder):
     Raises:
         TypeError: it is none.
     """
-    if not hasattr(encoder, "thawed"):
+    # Of one with regions, what gives the grid.
+    if not hasattr(getattr(encoder, "backbone", encoder), "thawed"):
         raise TypeError(
             f"{type(run).__name__}: {option} must have a Backbone, of which layers can be chosen, "
             f"got {getattr(run, option)!r}, whose encoder is a {type(encoder).__name__}. Build and "

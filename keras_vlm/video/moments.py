@@ -56,8 +56,7 @@ class VideoFrames:
         for path in paths:
             path = pathlib.Path(path).resolve()
             with Video(path) as video:
-                count = max(1, round(video.duration_seconds * rate))
-            times = [(i + 0.5) / rate for i in range(count)]
+                times = list(video.sample_times(rate))
             self._times.append((path, times))
             self.image_ids += [f"{path}#t={time:.2f}" for time in times]
 
@@ -126,16 +125,24 @@ def search_moments(index, model, text, *, k=5, rate=RATE):
     for key, score in found:
         path, _, time = key.rpartition("#t=")
         time = float(time)
-        for place, moment in enumerate(moments):
-            near = moment.start_seconds - 1.5 / rate <= time <= moment.end_seconds + 1.5 / rate
-            if moment.path == path and near and score >= ALIKE * moment.score:
-                start = min(moment.start_seconds, max(0.0, time - 0.5 / rate))
-                end = max(moment.end_seconds, time + 0.5 / rate)
-                moments[place] = dataclasses.replace(
-                    moment, start_seconds=start, end_seconds=end
-                )
-                break
-        else:
-            start, end = max(0.0, time - 0.5 / rate), time + 0.5 / rate
-            moments.append(Moment(path, start, end, time, score))
+        start, end = max(0.0, time - 0.5 / rate), time + 0.5 / rate
+        moments = _with(moments, Moment(path, start, end, time, score), rate)
     return moments[:k]
+
+
+def _with(moments, new, rate):
+    """Returns the moments, best first, and one more, joined where they are one."""
+    for place, moment in enumerate(moments):
+        gap = max(new.start_seconds - moment.end_seconds, moment.start_seconds - new.end_seconds)
+        if moment.path == new.path and gap <= 1.0 / rate and new.score >= ALIKE * moment.score:
+            joined = dataclasses.replace(
+                moment,
+                start_seconds=min(moment.start_seconds, new.start_seconds),
+                end_seconds=max(moment.end_seconds, new.end_seconds),
+            )
+            kept = [*moments[:place], joined]
+            # Now it may reach those after it.
+            for other in moments[place + 1 :]:
+                kept = _with(kept, other, rate)
+            return kept
+    return [*moments, new]

@@ -19,6 +19,8 @@ NAMES = {
     "contact_sheet": "contact_sheet.png",
 }
 COLUMNS = 4
+# Pictures of a contact sheet: one of thousands could not be drawn.
+MOST_CELLS = 60
 # Inches and dots an inch: what a picture of 4:3 and two lines of text need.
 CELL, DPI = (3.2, 2.9), 100
 LINE_CHARACTERS = 44
@@ -122,20 +124,23 @@ def plot_contact_sheet(summary, path):
     """Draws the chapters' key frames as one picture, with their times and captions.
 
     Args:
-        summary: a ``Summary``.
+        summary: a ``Summary``; of more than 60 chapters 60 are drawn, evenly spread over them.
         path: the PNG file to write, atomically.
     """
     import textwrap
 
     from matplotlib.figure import Figure
 
-    columns = min(COLUMNS, len(summary.chapters))
-    rows = -(-len(summary.chapters) // columns)
+    count = len(summary.chapters)
+    cells = min(count, MOST_CELLS)
+    chapters = [summary.chapters[place * count // cells] for place in range(cells)]
+    columns = min(COLUMNS, cells)
+    rows = -(-cells // columns)
     figure = Figure(figsize=(CELL[0] * columns, CELL[1] * rows), dpi=DPI, layout="constrained")
     axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axis in axes:
         axis.axis("off")
-    for axis, chapter in zip(axes, summary.chapters, strict=False):
+    for axis, chapter in zip(axes, chapters, strict=False):
         axis.imshow(tf.io.decode_jpeg(chapter.shot.key_frames[0].jpeg).numpy())
         told = f"{format_time(chapter.shot.start_seconds)}  {chapter.shot.caption}"
         lines = textwrap.wrap(told, LINE_CHARACTERS)[:2]

@@ -22,7 +22,7 @@ from keras_vlm.zoo import load
 PUBLISHED = "captioner-lite0-lstm-flickr8k"
 # Frames a second at which a video is looked through; of a long one fewer, but one at least.
 RATE, MOST_SAMPLES, LEAST_RATE = 8.0, 20_000, 1.0
-FRAME_PIXELS, THUMBNAIL_PIXELS = 320, 320
+FRAME_PIXELS = 320
 # Frames of the running shot that are held; when there are more, every other one goes.
 MOST_HELD = 16
 MOST_KEY_FRAMES = 3
@@ -143,9 +143,11 @@ def summarize(
     """
     where = "summarize"
     check_choice(where, "method", method, METHODS)
-    for name, value in (("shots", shots), ("seconds", seconds), ("rate", rate)):
+    if shots is not None:
+        check_number(where, "shots", shots, minimum=1, integer=True)
+    for name, value in (("seconds", seconds), ("rate", rate)):
         if value is not None:
-            check_number(where, name, value, minimum=1e-3, integer=name == "shots")
+            check_number(where, name, value, minimum=1e-3)
     if shots is not None and seconds is not None:
         raise ValueError(
             f"{where}: shots must be None where seconds are given, got {shots!r} and {seconds!r}."
@@ -155,8 +157,10 @@ def summarize(
         duration = video.duration_seconds
         rate = rate or max(LEAST_RATE, min(RATE, MOST_SAMPLES / max(duration, 1e-3)))
         found, end = _find_shots(video, rate, method, _Teller(captioner, beam_size))
-    chosen = _choose(found.told, found.vectors, shots, seconds)
-    chapters = _make_chapters([found.told[place] for place in chosen], end)
+    # A budget of less than one excerpt shortens it.
+    excerpt = min(EXCERPT_SECONDS, seconds or EXCERPT_SECONDS)
+    chosen = _choose(found.told, found.vectors, shots, seconds, excerpt)
+    chapters = _make_chapters([found.told[place] for place in chosen], end, excerpt)
     language = getattr(getattr(captioner, "tokenizer", None), "language", None)
     language = language or getattr(captioner, "about", {}).get("language", "en")
     digest = write_digest(chapters, len(found.told), end, language)
@@ -289,8 +293,11 @@ def _keep(frame):
     return KeyFrame(round(frame.time_seconds, 3), jpeg)
 
 
-def _choose(shots, vectors, most, seconds):
-    """Returns the places of the shots that tell the most, in the order of time."""
+def _choose(shots, vectors, most, seconds, excerpt):
+    """Returns the places of the shots that tell the most, in the order of time.
+
+    Their excerpts, of ``excerpt`` seconds at most each, last no longer than ``seconds`` together.
+    """
     # Of near-identical ones the longest, which stands for all of their time.
     by_scene = {}
     for place, shot in enumerate(shots):
@@ -308,21 +315,20 @@ def _choose(shots, vectors, most, seconds):
     order = choose_representatives(vectors[places], most, weights=[time[s] for s in scenes])
     chosen, spent = [], 0.0
     for place in (places[i] for i in order):
-        spent += min(EXCERPT_SECONDS, shots[place].seconds)
-        if seconds is None or spent <= seconds + 1e-9:
+        length = min(excerpt, shots[place].seconds)
+        if seconds is None or spent + length <= seconds + 1e-9:
             chosen.append(place)
-        else:
-            spent -= min(EXCERPT_SECONDS, shots[place].seconds)
-    return sorted(chosen or [places[order[0]]])
+            spent += length
+    return sorted(chosen)
 
 
-def _make_chapters(chosen, end):
+def _make_chapters(chosen, end, excerpt):
     """Returns a chapter a chosen shot: they follow each other without a gap."""
     starts = [0.0, *(shot.start_seconds for shot in chosen[1:])]
     ends = [*starts[1:], end]
     chapters = []
     for shot, start, stop in zip(chosen, starts, ends, strict=True):
-        length = min(EXCERPT_SECONDS, shot.seconds)
+        length = min(excerpt, shot.seconds)
         middle = shot.key_frames[0].time_seconds
         first = min(max(shot.start_seconds, middle - length / 2), shot.end_seconds - length)
         chapters.append(Chapter(start, stop, shot, (first, first + length)))

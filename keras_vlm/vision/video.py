@@ -129,7 +129,7 @@ class Video:
                 self.end_seconds = shown[0] + self._length(shown[1])
                 break
             yield Frame(float(time), self._to_pixels(shown[1], longest_side))
-        self._report(None if following else shown[0])
+        self._report(None if following else shown[0] + self._length(shown[1]))
 
     def sampled(self, rate, *, longest_side=None):
         """Gives frames at a rate, from the middle of the first interval on.
@@ -144,11 +144,25 @@ class Video:
         Raises:
             ValueError: the rate is out of range.
         """
-        check_number("Video.sampled", "rate", rate, minimum=1e-6)
+        return self.frames(self.sample_times(rate), longest_side=longest_side)
+
+    def sample_times(self, rate):
+        """Returns the times of ``sampled``.
+
+        Args:
+            rate: frames a second.
+
+        Returns:
+            An iterator of seconds, as many as the video should have by its own duration.
+
+        Raises:
+            ValueError: the rate is out of range.
+        """
+        check_number("Video.sample_times", "rate", rate, minimum=1e-6)
         count = max(1, round(self.duration_seconds * rate))
         # Of a video shorter than an interval, its own middle.
         first = min(0.5 / rate, self.duration_seconds / 2)
-        return self.frames((first + i / rate for i in range(count)), longest_side=longest_side)
+        return (first + i / rate for i in range(count))
 
     def uniform_times(self, count, start=0.0, end=None):
         """Returns the middles of ``count`` equal parts of the video, or of a stretch of it.
@@ -173,8 +187,12 @@ class Video:
         if self._container is not None:
             self._container.close()
         try:
+            # An absolute path, for FFmpeg takes what is before a colon for a protocol; titles may
+            # be in any encoding.
             self._container = self._av.open(
-                str(self.path), options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+                str(self.path.absolute()),
+                options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+                metadata_errors="replace",
             )
         except (self._av.FFmpegError, ValueError) as error:
             raise DataError(
@@ -266,7 +284,7 @@ class Video:
         return end
 
     def _report(self, ended):
-        """Says what could not be read; ``ended`` is the last frame's time, or None before it."""
+        """Says what could not be read; ``ended`` is the last frame's end, or None before it."""
         if self._broken:
             LOGGER.warning("%s: left out %d broken parts.", self.path, self._broken)
         if ended is not None and ended < self.duration_seconds - MISSING_SECONDS:

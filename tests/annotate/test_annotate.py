@@ -10,12 +10,14 @@ import socket
 import subprocess
 import sys
 import time
+import types
 import urllib.request
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vlm.annotate.page import _Page
 from keras_vlm.annotate.store import AnnotationStore
 from keras_vlm.core.checks import DataError
 from keras_vlm.data import load_data
@@ -63,6 +65,58 @@ def test_what_is_written_is_a_folder_source(folder):
 def test_a_file_of_another_form_is_refused(folder):
     (folder / "captions.jsonl").write_text('{"img": "0.jpg"}\n', encoding="utf-8")
     with pytest.raises(DataError, match="captions.jsonl:1: key 'image' is missing"):
+        AnnotationStore(folder)
+
+
+def write_lines(path, records):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+
+
+def test_nothing_is_lost_that_the_page_does_not_show(folder):
+    """Splits, numbers, types and further answers, also when a text is cleared and typed anew."""
+    write_lines(folder / "captions.jsonl", [
+        {"image": "0.jpg", "caption": "a dog", "split": "train", "licence": "mine"},
+        {"image": "1.jpg", "captions": "a cat", "split": "val", "language": "en"},
+    ])  # fmt: skip
+    asked = [
+        {"image": "../0.jpg", "question": "is 1 = 1?", "answers": ["yes", "no"], "id": "7",
+         "question_type": "sum", "split": "train"},
+        {"image": "../1.jpg", "question": "how many?", "answer": 2, "split": "val"},
+    ]  # fmt: skip
+    write_lines(folder / "questions" / "questions.jsonl", asked)
+    store = AnnotationStore(folder)
+    assert store.captions("1.jpg") == ["a cat"]
+    for captions in (["a do"], [], ["a black dog"]):
+        store.write("0.jpg", captions, [])
+    AnnotationStore(folder, language="zh").write("1.jpg", ["一只猫"], [])
+    data = load_data(f"folder:{folder}")
+    assert {name: data[name].captions for name in data} == {
+        "train": [["a black dog"]], "val": [["a cat"]],
+    }  # fmt: skip
+    lines = (folder / "captions.jsonl").read_text(encoding="utf-8")
+    assert '"licence": "mine"' in lines
+    assert list(load_data(f"folder:{folder}", language="zh")) == ["val"]
+
+    page = _Page(None, store, 0)
+    shown = [f"{q} = {a}" for q, a in store.questions("0.jpg")]
+    page.questions = types.SimpleNamespace(value="\n".join([*shown, "who?=me", "empty"]))
+    page.save_questions()
+    written = (folder / "questions" / "questions.jsonl").read_text(encoding="utf-8")
+    records = [json.loads(line) for line in written.splitlines()]
+    new = {"image": "../0.jpg", "question": "who?", "answer": "me", "language": "en",
+           "split": "train"}  # fmt: skip
+    assert records == [asked[1], asked[0], new]
+    assert sorted(load_data(f"folder:{folder}/questions")) == ["train", "val"]
+
+
+def test_questions_of_another_form_are_refused(folder):
+    path = folder / "questions" / "questions.jsonl"
+    write_lines(path, [{"image": "../0.jpg", "questions": []}])
+    with pytest.raises(DataError, match="questions.jsonl:1: key 'question' is missing"):
+        AnnotationStore(folder)
+    write_lines(path, [{"image": "../0.jpg", "question": "who?"}])
+    with pytest.raises(DataError, match="questions.jsonl:1: key 'answer' is missing"):
         AnnotationStore(folder)
 
 

@@ -1,6 +1,7 @@
 """Splits and batches of clips: frames as they are, cached and decoded alike; sources of videos."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from videos import grey_ramp, number_of, write_video
 
 from keras_vlm import Backbone, DataError, Tokenizer, load_data
+from keras_vlm.data import clip_inputs
 from keras_vlm.data.clip_batches import CachedClips, DecodedClips, caption_batches
 from keras_vlm.data.clip_inputs import count_clips, is_single_clip, read_clips
 from keras_vlm.data.feature_cache import FeatureCache
@@ -167,6 +169,14 @@ def test_a_folder_of_videos(folder, tokenizer, capfd):
         load_data(f"video:{folder}")
 
 
+def test_without_pyav_a_source_of_videos_says_so(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "captions.csv").write_text("video,caption\na.mp4,a dog\n", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ImportError, match=r"pip install 'keras-vlm\[video\]'"):
+        load_data(f"video:{tmp_path}")["train"]
+
+
 def test_msvd(folder, tmp_path):
     lines = [f"v{i} a thing number {i}\nv{i} it is grey" for i in range(6)]
     path = tmp_path / "AllVideoDescriptions.txt"
@@ -253,6 +263,20 @@ def test_whatever_is_called_a_video(folder, examples, caplog):
             list(read_clips(wrong, F, SIZE))
     with pytest.raises(FileNotFoundError, match="no such video"):
         list(read_clips("gone.mp4", F, SIZE))
+
+
+def test_whole_frames_are_held_of_one_clip_at_a_time(monkeypatch):
+    held = []
+    decode = clip_inputs.decode_pictures
+
+    def counted(clip, *size):
+        held.append(len(clip))
+        return decode(clip, *size)
+
+    monkeypatch.setattr(clip_inputs, "decode_pictures", counted)
+    clips = (render_clip(scene, F) for scene in draw_moving_scenes(5))
+    assert [len(frames) for frames, _ in read_clips(clips, F, SIZE, batch_size=3)] == [3, 2]
+    assert held == [F] * 5
 
 
 def test_a_picture_model_reads_a_clip_as_its_middle_frame(examples):

@@ -98,6 +98,18 @@ def test_a_report():
     assert "6 pictures to train on are few" in said
 
 
+def test_regions_are_counted_without_labels_and_where_there_are_none():
+    boxes = np.array([[0, 0, 1, 1], [0, 0, 0.5, 1]], np.float32)
+    masks = np.ones((3, 56, 56), np.uint8)
+    regions = [Regions(boxes), Regions(boxes[:0], []), Regions(masks=masks)]
+    train = split_of("train", [jpeg(noise(seed)) for seed in range(3)], regions=regions)
+    found = describe_data({"train": train}, verbose=0)["splits"]["train"]
+    assert found["regions"]["least"] == 0
+    assert found["regions"]["median"] == 2
+    assert found["regions"]["most"] == 3
+    assert found["labels"] == {}
+
+
 def test_a_good_data_set_gets_a_good_word():
     report = describe_data(load_data("scenes:220"), verbose=0)
     answers = report["splits"]["train"]["answers"]
@@ -174,9 +186,22 @@ def test_a_conversion_that_failed_goes_on(splits, tmp_path, monkeypatch):
     monkeypatch.setattr(BytesExamples, "read_picture", read)
     with pytest.raises(FileExistsError, match="a conversion with other options"):
         convert_data(splits, tmp_path, "mine", shard_pictures=3, verbose=0)
+    texts = [[f"other {number}"] for number in range(7)]
+    other = {"train": split_of("train", [jpeg(noise(seed)) for seed in range(7)], texts)}
+    with pytest.raises(FileExistsError, match="a conversion with other options"):
+        convert_data({**splits, **other}, tmp_path, "mine", shard_pictures=2, verbose=0)
     convert_data(splits, tmp_path, "mine", shard_pictures=2, verbose=0)
     assert {name: (folder / name).stat().st_mtime_ns for name in made} == made
     assert sorted(read_back(tmp_path)["train"]) == splits["train"].image_ids
+
+
+def test_a_conversion_leaves_masks_out_and_says_so(tmp_path, caplog):
+    masks = Regions(None, ["sky"], np.ones((1, 56, 56), np.uint8))
+    data = {"train": split_of("train", [jpeg(noise(1))], regions=[masks])}
+    convert_data(data, tmp_path, "mine", verbose=0)
+    assert "mine: masks are left out" in caplog.text
+    [(_, texts, boxes, labels)] = read_back(tmp_path)["train"].values()
+    assert (texts, boxes, labels) == ([b"a picture 0"], [], [])
 
 
 def test_a_conversion_that_was_killed_goes_on(tmp_path):

@@ -143,6 +143,16 @@ def test_tar_files(shards):
     assert one.image_ids == train.image_ids
 
 
+def test_tar_files_keep_the_zeros_at_a_pictures_end(tmp_path):
+    picture = jpeg(6) + b"\x00\x00\x00"
+    write_tar(tmp_path / "train.tar", {"a.jpg": picture, "a.txt": b"a dog"})
+    split = load_data(f"webdataset:{tmp_path}/train.tar")["train"]
+    [element] = split.dataset()
+    assert element["image_bytes"].numpy() == picture
+    # As the conversion to shards reads it, outside of any graph.
+    assert split.read_picture(tf.constant(0, tf.int64)).numpy() == picture
+
+
 def test_tar_files_that_are_wrong(shards):
     with pytest.raises(FileNotFoundError, match="no file fits 'nowhere"):
         load_data("webdataset:nowhere*.tar")
@@ -268,9 +278,20 @@ def test_instances_that_are_wrong(tmp_path):
         ("bbox", [300, 0, 5, 5], "is not in the picture of 200 x 100"),
         ("segmentation", [[1, 2]], "segmentation must be polygons"),
         ("segmentation", {"size": [2, 2], "counts": [3]}, "must add up to 2 x 2 pixels, got 3"),
+        ("segmentation", {"size": [2, 2], "counts": "Pb"}, "must add up to 2 x 2 pixels, got"),
+        ("segmentation", [[1, 2, 3, 4, 5, 6, 7]], "segmentation must be polygons"),
     ):
         content = instances()
         content["annotations"][0][key] = value
         path.write_text(json.dumps(content), encoding="utf-8")
+        with pytest.raises(DataError, match=match):
+            read_instances(path)
+    content = instances()
+    content["images"][0]["height"] = 0
+    for wrong, match in (
+        (content, r"images\[0\]: height and width must be 1 or more, got \(0, 200\)"),
+        ([], "must be an object with the key 'images'"),
+    ):
+        path.write_text(json.dumps(wrong), encoding="utf-8")
         with pytest.raises(DataError, match=match):
             read_instances(path)

@@ -181,3 +181,5 @@ def test_features_that_are_not_there(described):
         load_data(described, keys="image=photo,captions=txt")
     with pytest.raises(ValueError, match="keys must be one of 'image', .* got 'caption"):
         load_data(described, keys="caption=texts/en")
+    with pytest.raises(ValueError, match="keys must be pairs such as .* got 'captions:texts/en'"):
+        load_data(described, keys="image=photo,captions:texts/en")

@@ -66,6 +66,14 @@ def test_captions_are_those_of_python(captioner, clips, encoded):
     assert n_best["captions"].shape == (6, 2)
 
 
+def test_clips_without_a_frame_cannot_be_read(captioner):
+    signatures = tf.saved_model.load(captioner[1]).signatures
+    for clips in (0, 2):
+        found = signatures["serving_default"](frame_bytes=tf.fill((clips, 0), ""))
+        assert found["caption"].numpy().tolist() == [b""] * clips
+        assert found["score"].numpy().tolist() == [float("-inf")] * clips
+
+
 def test_more_frames_than_the_model_looks_at(captioner):
     """Of eight those are chosen that Python chooses; frames as they are may have any size."""
     model, folder = captioner

@@ -23,6 +23,7 @@ from keras_vlm import (
 )
 from keras_vlm.data.image_inputs import read_images
 from keras_vlm.data.regions import Regions
+from keras_vlm.data.sources import BytesExamples
 from keras_vlm.export.saved_model import export_saved_model
 from keras_vlm.export.served import open_saved_model
 from keras_vlm.fusion import QUESTION_FUSIONS, MultiHeadFusion
@@ -252,6 +253,31 @@ def test_a_detector_and_a_segmenter_give_regions(examples):
     element = next(iter(found.dataset()))
     assert element["labels"].numpy().tolist() == [b"sea", b"sky"]
     np.testing.assert_allclose(element["masks"].numpy().mean(axis=(1, 2)), [0.4, 0.02], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (([], [], []), "detector must give 5 rows of boxes, one a picture, got 0"),
+        (([[]] * 5, [["dog"]] * 5, [[0.9]] * 5), "as many boxes .* got 0 numbers of boxes, 1 lab"),
+        (([[[0, 0, 1, 1]]] * 5, [[]] * 5, [[0.9]] * 5), "got 4 numbers of boxes, 0 labels and 1"),
+    ],
+)
+def test_a_detector_that_gives_other_numbers_is_refused(rows, message):
+    few = load_data("scenes:5")["train"]
+    with pytest.raises(ValueError, match=message):
+        detect_regions(few, lambda images: rows, image_size=32, verbose=0)
+    with pytest.raises(ValueError, match="segmenter must give 5 label maps, .* got 1"):
+        segment_regions(few, lambda images: np.zeros((1, 4, 4), int), image_size=32, verbose=0)
+
+
+def test_a_picture_that_cannot_be_read_has_no_region():
+    good = next(load_data("scenes:5")["train"].dataset().as_numpy_iterator())["image_bytes"]
+    split = BytesExamples("mine", "train", "en", ["a", "b"], [["x"], ["y"]], [b"broken", good])
+    found = segment_regions(split, lambda images: np.ones((2, 4, 4), int), verbose=0)
+    broken, whole = found.dataset().as_numpy_iterator()
+    assert set(broken) == {"image_bytes", "image_id", "index", "captions", "labels", "masks"}
+    assert (len(broken["masks"]), len(whole["masks"])) == (0, 1)
 
 
 def test_pictures_without_their_regions_are_refused(examples):

@@ -100,6 +100,12 @@ def test_pieces_are_the_longest(words):
     assert tokenizer.words_of(" ".join(words)) == expected
 
 
+def test_a_piece_that_goes_on_with_nothing_begins_a_word():
+    tokenizer = Tokenizer(["a", "##b"], unit="piece", max_length=6)
+    written = tokenizer.detokenize([[2, 5, 5, 4, 5, 3], [2, 4, 4, 5, 3, 0]])
+    assert written.numpy().tolist() == [b"bb ab", b"a ab"]
+
+
 def test_training_takes_the_most_frequent_pair_each_time():
     """Beside a loop that counts all pairs anew."""
     random = np.random.default_rng(0)

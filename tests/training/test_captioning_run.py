@@ -25,7 +25,7 @@ from keras_vlm.data import load_data
 from keras_vlm.data.sources import BytesExamples
 from keras_vlm.tasks.captioning import Captioner, build_captioner
 from keras_vlm.text import Tokenizer
-from keras_vlm.training import captioning_run
+from keras_vlm.training import captioning_run, run_encoder
 from keras_vlm.training import run as training_run
 from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.evaluate import evaluate
@@ -66,7 +66,7 @@ def frozen_backbone():
     """Freezes the small backbone, so that runs keep features as with one from ImageNet."""
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(
-            training_run,
+            run_encoder,
             "Backbone",
             lambda name, **options: Backbone(name, **{**options, "trainable_from": None}),
         )
@@ -372,6 +372,7 @@ def test_features_are_cached_where_that_is_possible(frozen, augment, cache, expe
     asked = []
     captioner = types.SimpleNamespace(
         encoder=types.SimpleNamespace(frozen=frozen),
+        region_shapes={},
         batches=lambda *args, **options: asked.append((args, options)),
     )
     run = make_run("out", augment=augment, cache=cache, seed=5)

@@ -4,14 +4,25 @@ import dataclasses
 import json
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 from oracles import scenes_captioner
 
-from keras_vlm import RetrievalScores, evaluate, load, load_data
+from keras_vlm import (
+    Backbone,
+    RegionEncoder,
+    RetrievalScores,
+    Tokenizer,
+    build_captioner,
+    evaluate,
+    load,
+    load_data,
+)
 from keras_vlm.training import retrieval_run
 from keras_vlm.training import run as training_run
 from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
+from keras_vlm.training.run_encoder import make_backbone, thaw_start
 
 TINY = {
     "data": "scenes:20",
@@ -119,12 +130,12 @@ def test_a_backbone_of_another_model(tmp_path):
     captioner = scenes_captioner()
     captioner.save(tmp_path / "captioner.keras")
     name = str(tmp_path / "captioner.keras")
-    own = training_run.make_backbone(
+    own = make_backbone(
         RetrievalRun(data="scenes", out="nowhere", backbone=name), "float32"
     )
     assert (own.input_shape[1:3], own.resize) == ((32, 32), "stretch")
     run = make_run("nowhere", backbone=name, image_size=48, resize="pad")
-    encoder = training_run.make_backbone(run, "mixed_bfloat16")
+    encoder = make_backbone(run, "mixed_bfloat16")
     for ours, theirs in zip(encoder.get_weights(), captioner.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert encoder.input_shape[1:3] == (48, 48)
@@ -135,7 +146,34 @@ def test_a_backbone_of_another_model(tmp_path):
             RetrievalRun(data="scenes:20", out=str(tmp_path / "run"), start=name), verbose=0
         )
     with pytest.raises(ValueError, match="backbone must be one of .* got 'vgg_16'.*'vgg16'"):
-        training_run.make_backbone(make_run("nowhere", backbone="vgg_16"), "float32")
+        make_backbone(make_run("nowhere", backbone="vgg_16"), "float32")
+
+
+def test_regions_of_a_backbone_are_its_own(tmp_path):
+    """An option that would be passed over is refused, and so is a network that cannot thaw."""
+    images = keras.Input((32, 32, 3))
+    plain = keras.Model(images, keras.layers.Conv2D(5, 8, strides=8)(images))
+    words = Tokenizer(["a", "dog"], max_length=5)
+    own = build_captioner(RegionEncoder(plain, "boxes", max_regions=3), tokenizer=words)
+    run = RetrievalRun(data="scenes", out="nowhere", start="own.keras")
+    with pytest.raises(TypeError, match="start must have a Backbone, of which layers can be"):
+        thaw_start(run, own, type(own))
+    backbone = Backbone("conv_small", image_size=32, weights=None)
+    model = build_captioner(RegionEncoder(backbone, "boxes", max_regions=3), tokenizer=words)
+    model.save(tmp_path / "model.keras")
+    options = {"backbone": str(tmp_path / "model.keras")}
+    for more in ({}, {"regions": "boxes", "max_regions": 3}):
+        found = make_backbone(make_run("nowhere", **options, **more), "float32")
+        assert found.region_shapes == {"boxes": (3, 4)}
+    with pytest.raises(ValueError, match="regions must be 'boxes' with max_regions 3, .* 'masks'"):
+        make_backbone(make_run("nowhere", **options, regions="masks"), "float32")
+
+
+@pytest.mark.parametrize(("option", "value"), [("trainable_from", "all"), ("resize", "pad")])
+def test_a_foreign_backbone_refuses_what_it_would_pass_over(option, value):
+    run = make_run("nowhere", backbone="hub:nowhere", **{option: value})
+    with pytest.raises(ValueError, match=f"{option} must be .* hub:nowhere, got '{value}'"):
+        make_backbone(run, "float32")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from oracles import scenes_retriever
-from videos import PHOTOS, photo_shot, write_video
+from videos import PHOTOS, grey_ramp, photo_shot, write_video
 
 from keras_vlm import DataError, VectorIndex, index_videos, load, search_moments
 from keras_vlm.video.moments import VideoFrames
@@ -65,6 +65,33 @@ def test_neighbours_are_one_moment(tmp_path):
     assert spans == [("a.mp4", 9.0, 13.0, 10.5), ("a.mp4", 30.0, 32.0, 30.5),
                      ("b.mp4", 11.0, 12.0, 11.5)]  # fmt: skip
     assert first == found[0]
+
+
+def test_a_frame_between_joins_two_moments(tmp_path):
+    """Frames are found by their score: the middle of a stretch may come last."""
+    model = scenes_retriever("bag")
+    query = model.embed_texts("a red circle")[0]
+    apart = np.linspace(0, 0.1, 5)[:, None] * np.roll(query, 1)
+    keys = [f"a.mp4#t={time:.2f}" for time in (10.5, 14.5, 12.5, 20.5, 17.5)]
+    with VectorIndex.create(tmp_path / "index", len(query), kind="flat") as index:
+        index.add(keys, query + apart)
+        found = search_moments(index, model, "a red circle", k=5)
+    spans = [(m.start_seconds, m.end_seconds, m.time_seconds) for m in found]
+    assert spans == [(10.0, 15.0, 10.5), (20.0, 21.0, 20.5), (17.0, 18.0, 17.5)]
+
+
+def test_a_video_shorter_than_an_interval_has_a_frame(tmp_path):
+    path = write_video(tmp_path / "short.mp4", grey_ramp(5))
+    done = index_videos(scenes_retriever("bag"), [path], tmp_path / "index", verbose=0)
+    assert (done.added, done.unreadable) == (1, [])
+
+
+def test_what_is_known_is_not_decoded_again(film, tmp_path, monkeypatch):
+    model = scenes_retriever("bag")
+    index_videos(model, [film], tmp_path / "index", rate=0.5, verbose=0)
+    monkeypatch.setattr(Video, "frames", None)
+    again = index_videos(model, [film], tmp_path / "index", rate=0.5, verbose=0)
+    assert (again.added, again.known) == (0, 6)
 
 
 def test_wrong_arguments(film, tmp_path):

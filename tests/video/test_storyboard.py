@@ -1,13 +1,20 @@
 """What a summary is written as: each file read back by other means."""
 
 import base64
+import dataclasses
 import json
 import re
 
 import pytest
 import tensorflow as tf
 
-from keras_vlm.video.storyboard import NAMES, describe_summary, write_chapters, write_summary
+from keras_vlm.video.storyboard import (
+    NAMES,
+    describe_summary,
+    plot_contact_sheet,
+    write_chapters,
+    write_summary,
+)
 from keras_vlm.video.summary import Chapter, KeyFrame, Shot, Summary
 
 
@@ -89,3 +96,10 @@ def test_the_contact_sheet_shows_the_key_frames(summary, tmp_path):
     for i in range(3):
         middle = image[height * 2 // 3, int((i + 0.5) * width / 3)]
         assert abs(int(middle[0]) - 80 * i) < 8
+
+
+def test_the_contact_sheet_of_a_thousand_chapters_can_be_drawn(summary, tmp_path):
+    many = dataclasses.replace(summary, chapters=[summary.chapters[0]] * 1000)
+    plot_contact_sheet(many, tmp_path / "sheet.png")
+    image = tf.io.decode_png((tmp_path / "sheet.png").read_bytes(), 3)
+    assert image.shape == (15 * 290, 4 * 320, 3)

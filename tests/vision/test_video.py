@@ -1,5 +1,6 @@
 """Video files: the frames are those that a player shows, whatever the file; nothing hurts."""
 
+import fractions
 import itertools
 import json
 import random
@@ -153,6 +154,37 @@ def test_what_was_cut_short_gives_what_is_there(folder, tmp_path, caplog):
     assert found == pytest.approx([there * share for share in (1/8, 3/8, 5/8, 7/8)], abs=1 + LOSS)
     assert "ends after" in caplog.text
     assert "of 4.0 seconds. Was it copied in full?" in caplog.text
+
+
+def test_slow_videos_are_whole(tmp_path, caplog):
+    """The last frame is shown for five seconds: nothing is missing after it."""
+    path = write_video(tmp_path / "a.mp4", grey_ramp(4), rate=fractions.Fraction(1, 5))
+    with Video(path) as video:
+        assert len(list(video.sampled(1))) == 20
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["part1:2.mp4", "concat:a.mp4", "100%d [a]?.mp4"])
+def test_any_name_of_a_file(folder, tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes((folder / "a.mp4").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(read_clip(name, 3)) == 3
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_titles_in_any_encoding(folder, tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(folder / "a.mp4")) as source, av.open(str(path), "w") as container:
+        container.metadata["title"] = "a cafe~"
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    data = path.read_bytes()
+    assert b"a cafe~" in data
+    path.write_bytes(data.replace(b"a cafe~", "a café ".encode("latin-1")))
+    assert len(read_clip(path, 3)) == 3
 
 
 def test_encoded_frames_are_the_pixels():

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import DataError
+from keras_vlm.core.extras import import_extra
 from keras_vlm.data.sources.base import FileExamples, PictureExamples
 from keras_vlm.data.sources.reading import check_folder
 from keras_vlm.vision.video import VIDEO_SUFFIXES, encode_frame, read_clip
@@ -38,7 +39,16 @@ class ClipExamples(PictureExamples):
 
 
 class VideoFileExamples(ClipExamples, FileExamples):
-    """Clips that are video files; the arguments are those of ``FileExamples``."""
+    """Clips that are video files; the arguments are those of ``FileExamples``.
+
+    Raises:
+        ImportError: PyAV is not installed.
+    """
+
+    def __init__(self, *arguments, **options):
+        # Now, not out of the midst of a pipeline.
+        import_extra("av", "video", "Reading videos")
+        super().__init__(*arguments, **options)
 
     def read_frames(self, index, num_frames):
         """Reads the frames out of the file."""

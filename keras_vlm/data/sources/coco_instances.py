@@ -33,14 +33,17 @@ def read_instances(path, *, image_id_key="id"):
         DataError: the JSON is broken, a key is missing, or a region is not in the picture.
     """
     content = read_json(path)
+    images = get_key(content, "images", path, list)
     names = {
         get_key(category, "id", f"{path}: categories[{place}]", (int, str)): category.get("name")
         for place, category in enumerate(content.get("categories", []))
     }
     pictures = {}
-    for place, image in enumerate(get_key(content, "images", path, list)):
+    for place, image in enumerate(images):
         where = f"{path}: images[{place}]"
         size = get_key(image, "height", where, int), get_key(image, "width", where, int)
+        if min(size) < 1:
+            raise DataError(f"{where}: height and width must be 1 or more, got {size}.")
         key = get_key(image, "id", where, (int, str))
         pictures[key] = (str(get_key(image, image_id_key, where, (int, str))), size, [])
     for place, annotation in enumerate(get_key(content, "annotations", path, list)):
@@ -133,7 +136,9 @@ def _mask(segmentation, size, where):
         counts = get_key(segmentation, "counts", where)
         whole = tuple(get_key(segmentation, "size", where, list))
         covered = _shrink(decode_run_lengths(counts, whole, where))
-    elif all(isinstance(part, list) and len(part) >= 6 for part in segmentation):
+    elif all(
+        isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 for part in segmentation
+    ):
         covered = fill_polygons(segmentation, size)
     else:
         raise DataError(
@@ -177,7 +182,8 @@ def _unpack_text(text):
     while place < len(text):
         number = shift = 0
         more = True
-        while more:
+        # A text that is cut short ends early; its lengths do not add up then.
+        while more and place < len(text):
             byte = text[place] - 48
             number |= (byte & 0x1F) << shift
             more = bool(byte & 0x20)

@@ -40,18 +40,28 @@ def parse_keys(keys):
         >>> parse_keys("image=img_name,answer=a")["image"]
         'img_name'
     """
-    if isinstance(keys, str):
-        pairs = [piece.partition("=") for piece in keys.split(",")]
-        for name, equals, value in pairs:
-            if not equals or not value.strip():
-                raise ValueError(
-                    "load_data: keys must be pairs such as image=img_name,answer=a, got "
-                    f"{name + equals + value!r}."
-                )
-        keys = {name.strip(): value.strip() for name, _, value in pairs}
+    keys = parse_pairs(keys)
     for name in keys or {}:
         check_choice("load_data", "keys", name, NAMES)
     return {**{name: name for name in NAMES}, "file": None, "folder": None, **(keys or {})}
+
+
+def parse_pairs(keys):
+    """Turns ``"image=img_name,question=q"`` into a dict; leaves a dict, or None, as it is.
+
+    Raises:
+        ValueError: there is no ``=``, or nothing behind it.
+    """
+    if not isinstance(keys, str):
+        return keys
+    pairs = [piece.partition("=") for piece in keys.split(",")]
+    for name, equals, value in pairs:
+        if not equals or not value.strip():
+            raise ValueError(
+                "load_data: keys must be pairs such as image=img_name,answer=a, got "
+                f"{name + equals + value!r}."
+            )
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def read_questions(path, keys):

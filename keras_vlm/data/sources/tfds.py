@@ -21,6 +21,7 @@ from keras_vlm.core.checks import DataError, check_choice
 from keras_vlm.data.questions import Question
 from keras_vlm.data.regions import Regions
 from keras_vlm.data.sources.base import Examples, Splits
+from keras_vlm.data.sources.folder_questions import parse_pairs
 
 LOGGER = logging.getLogger("keras_vlm")
 # Our names, and the features that are taken for them; the first that is there.
@@ -85,8 +86,7 @@ def find_features(features, name, keys=None):
         DataError: a feature that is named, or is needed, is not there.
         ValueError: ``keys`` have another form, or name something that is not ours.
     """
-    if isinstance(keys, str):
-        keys = dict(pair.split("=", 1) for pair in keys.split(",") if "=" in pair)
+    keys = parse_pairs(keys)
     # Some data sets have slashes in their names: "image/id".
     there = {"/".join(path): (path, feature) for path, feature in _flat(features)}
     found = {}

@@ -106,7 +106,8 @@ class TarExamples(PictureExamples):
             path, start, size = self._places[int(index)]
             with open(path, "rb") as file:  # noqa: PTH123 - a Path a picture costs time
                 file.seek(start)
-                return np.bytes_(file.read(size))
+                # As an object: NumPy's own strings lose the zeros that a file ends with.
+                return np.array(file.read(size), dtype=object)
 
         image_bytes = tf.numpy_function(read, [index], tf.string, stateful=False)
         return tf.ensure_shape(image_bytes, ())
