@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import DataError
 from keras_vlm.data import load_data
+from keras_vlm.data.sources.tfds import _read_questions, _read_regions
 
 tfds = pytest.importorskip(
     "tensorflow_datasets", reason="tensorflow-datasets is not installed (extra 'tfds')"
@@ -183,3 +184,21 @@ def test_features_that_are_not_there(described):
         load_data(described, keys="caption=texts/en")
     with pytest.raises(ValueError, match="keys must be pairs such as .* got 'captions:texts/en'"):
         load_data(described, keys="image=photo,captions:texts/en")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"boxes": [[10, 20, 60, 80]]}, "the boxes of 7 must be .* as shares .* got 10 to 80"),
+        ({"boxes": [[0, 0, 1, 1]], "labels": [b"dog", b"cat"]}, "as many labels as boxes, got 2"),
+    ],
+)
+def test_boxes_that_cannot_be_meant(values, message):
+    with pytest.raises(DataError, match=message):
+        _read_regions(values, {"labels": ("labels", None)}, "7")
+
+
+def test_answers_that_belong_to_no_question():
+    values = {"question": [b"is it ?", b"what ?"], "answer": [b"yes", b"no", b"two"]}
+    with pytest.raises(DataError, match="7 must have as many answers as questions, got 3 to 2"):
+        _read_questions(values, "7")

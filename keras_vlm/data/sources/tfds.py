@@ -146,7 +146,7 @@ class TfdsExamples(Examples):
             if read:
                 image_ids.append(image_id)
                 texts.append(read)
-                regions.append(_read_regions(values, features))
+                regions.append(_read_regions(values, features, image_id))
             else:
                 skipped.append(image_id)
         super().__init__(
@@ -245,18 +245,36 @@ def _read_questions(values, image_id):
     asked, answers = (np.atleast_1d(values[key]) for key in ("question", "answer"))
     # One question with several answers, or as many answers as questions.
     rows = [answers] if len(asked) == 1 else [np.atleast_1d(answer) for answer in answers]
+    if len(rows) != len(asked):
+        raise DataError(
+            f"tfds: {image_id} must have as many answers as questions, got {len(rows)} to "
+            f"{len(asked)}."
+        )
     return [
         Question(_to_text(text), tuple(map(_to_text, np.ravel(row))), f"{image_id}-{number}")
         for number, (text, row) in enumerate(zip(asked, rows, strict=True))
     ]
 
 
-def _read_regions(values, features):
+def _read_regions(values, features, image_id):
     if "boxes" not in values:
         return None
-    boxes = np.clip(np.reshape(values["boxes"], (-1, 4)), 0, 1).astype(np.float32)
+    boxes = np.reshape(values["boxes"], (-1, 4)).astype(np.float32)
+    # Rounding may take a share a little beyond the edge.
+    if boxes.size and not -0.01 <= boxes.min() <= boxes.max() <= 1.01:
+        raise DataError(
+            f"tfds: the boxes of {image_id} must be (y0, x0, y1, x1) as shares of the picture's "
+            f"sides, got {boxes.min():g} to {boxes.max():g}. Name another feature, as in "
+            'keys="boxes=objects/bbox".'
+        )
+    boxes = np.clip(boxes, 0, 1)
     labels = None
     if "labels" in values:
         name = getattr(features["labels"][1], "int2str", _to_text)
         labels = [name(label) for label in np.ravel(values["labels"])]
+        if len(labels) != len(boxes):
+            raise DataError(
+                f"tfds: {image_id} must have as many labels as boxes, got {len(labels)} to "
+                f"{len(boxes)}."
+            )
     return Regions(boxes, labels)
