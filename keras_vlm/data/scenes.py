@@ -150,6 +150,12 @@ def place(one):
     return "middle" if near else relation(one, middle)
 
 
+def is_clear(dx, dy):
+    """Whether ``relation`` is beyond doubt, given how far apart two places are, in shares."""
+    larger, smaller = max(abs(dx), abs(dy)), min(abs(dx), abs(dy))
+    return larger >= 2 * MIDDLE and larger >= DOMINANCE * smaller
+
+
 def render_scene(scene, image_size=64):
     """Renders a scene with smooth edges on a shaded, slightly noisy background.
 
@@ -220,17 +226,12 @@ def _draw_objects(uniform):
 def _fits(one, placed, *, alone):
     """Whether an object touches none and its relation to the first one is clear."""
     if alone:
-        return place(one) == "middle" or _is_clear(one.x - 0.5, one.y - 0.5)
+        return place(one) == "middle" or is_clear(one.x - 0.5, one.y - 0.5)
     for other in placed:
         dx, dy = abs(one.x - other.x), abs(one.y - other.y)
         if max(dx, dy) < one.radius + other.radius + GAP:
             return False
-    return not placed or _is_clear(one.x - placed[0].x, one.y - placed[0].y)
-
-
-def _is_clear(dx, dy):
-    larger, smaller = max(abs(dx), abs(dy)), min(abs(dx), abs(dy))
-    return larger >= 2 * MIDDLE and larger >= DOMINANCE * smaller
+    return not placed or is_clear(one.x - placed[0].x, one.y - placed[0].y)
 
 
 def _digest(objects):

@@ -1,18 +1,18 @@
 """Questions about rendered scenes, in English and in Chinese, whose words never tell the answer.
 
-Five types: existence, count, colour, comparison, relation. Each is drawn so that, whatever the
-words of a question are, all of its possible answers are equally likely: who does not look at the
-picture stays at chance. Two means: a yes or no, or a relation, is drawn by a fair coin before what
-is asked (shapes and colours are even in scenes); questions of counts and colours are dropped until
-each answer to the same question occurs equally often in a split, so that few scenes leave none of
-them. The same questions stand in the same places in every language. Refuses to know pixels.
+Five types: existence, count, colour, comparison, relation (to another shape or to the picture).
+Each is drawn so that, whatever the words of a question are, all of its possible answers are equally
+likely: who does not look at the picture stays at chance. Two means: a yes or no is drawn by a fair
+coin before what is asked, and shapes, colours, sizes and places are even in scenes; questions of
+counts and colours are dropped until each answer to the same question occurs equally often in a
+split, so that few scenes leave none of them. The same questions stand in the same places in every language. Refuses to know pixels.
 """
 
 import numpy as np
 
 from keras_vlm.core.checks import check_choice
 from keras_vlm.data.questions import Question
-from keras_vlm.data.scenes import COLOURS, OPPOSITES, SHAPES, relation
+from keras_vlm.data.scenes import COLOURS, OPPOSITES, SHAPES, is_clear, place, relation
 from keras_vlm.data.scenes_captions import SEPARATORS, WORDS
 
 QUESTIONS = {
@@ -26,6 +26,7 @@ QUESTIONS = {
         "colour": "what colour is the {shape} ?",
         "larger": "is the {kind} larger than the {other} ?",
         "as_large": "is the {kind} as large as the {other} ?",
+        "place": "where in the picture is the {kind} ?",
         "where": "where is the {kind} , seen from the {other} ?",
         "beside": "is the {kind} to the {side} of the {other} ?",
         "over": "is the {kind} {side} the {other} ?",
@@ -40,6 +41,7 @@ QUESTIONS = {
         "colour": "{shape}是什么颜色？",
         "larger": "{kind}比{other}大吗？",
         "as_large": "{kind}和{other}一样大吗？",
+        "place": "{kind}在图中的哪一边？",
         "where": "{kind}在{other}的哪一边？",
         "beside": "{kind}在{other}的{side}边吗？",
         "over": "{kind}在{other}的{side}边吗？",
@@ -55,6 +57,7 @@ TYPES = {
     "colour": "colour",
     "larger": "comparison",
     "as_large": "comparison",
+    "place": "relation",
     "where": "relation",
     "beside": "relation",
     "over": "relation",
@@ -98,11 +101,11 @@ def ask_scenes(scenes, language="en", *, name="scene"):
     kept = _even_answers(drawn)
     found = []
     for number, asked in enumerate(drawn):
-        chosen = [each for place, each in enumerate(asked) if (number, place) in kept]
+        chosen = [each for index, each in enumerate(asked) if (number, index) in kept]
         found.append(
             [
-                _question(*each, language, f"{name}-{number}-{place}")
-                for place, each in enumerate(chosen)
+                _question(*each, language, f"{name}-{number}-{index}")
+                for index, each in enumerate(chosen)
             ]
         )
     return found
@@ -129,6 +132,11 @@ def _draw(scene):
         ("colour", {"shape": one.shape}, one.colour)
         for one in objects
         if shapes.count(one.shape) == 1
+    ]
+    asked += [
+        ("place", {"kind": (one.colour, one.shape)}, place(one))
+        for one in objects
+        if is_clear(one.x - 0.5, one.y - 0.5)
     ]
     for other in objects[1:]:
         asked += _pair(objects[0], other, uniform)
@@ -183,12 +191,12 @@ def _even_answers(drawn):
     """Returns the places (scene, question) that are kept: of each answer equally many."""
     kept, groups = set(), {}
     for number, asked in enumerate(drawn):
-        for place, (form, what, answer) in enumerate(asked):
+        for index, (form, what, answer) in enumerate(asked):
             if form not in EVEN:
-                kept.add((number, place))
+                kept.add((number, index))
             elif answer in EVEN[form]:
                 key = (form, *what.values())
-                groups.setdefault(key, {}).setdefault(answer, []).append((number, place))
+                groups.setdefault(key, {}).setdefault(answer, []).append((number, index))
     for (form, *_), by_answer in groups.items():
         least = min(len(by_answer.get(answer, ())) for answer in EVEN[form])
         for places in by_answer.values():

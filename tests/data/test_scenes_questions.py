@@ -22,6 +22,10 @@ def asked(scenes):
     return ask_scenes(scenes)
 
 
+class Middle:
+    x = y = 0.5
+
+
 def seen_from(one, other):
     dx, dy = one.x - other.x, one.y - other.y
     if abs(dx) > abs(dy):
@@ -54,6 +58,9 @@ def true_answer(scene, text):
     if match := re.fullmatch(r"is the (.+) as large as the (.+) \?", text):
         [one], [other] = find(match[1]), find(match[2])
         return yes[one.size == other.size]
+    if match := re.fullmatch(r"where in the picture is the (.+) \?", text):
+        [one] = find(match[1])
+        return seen_from(one, Middle())
     if match := re.fullmatch(r"where is the (.+) , seen from the (.+) \?", text):
         [one], [other] = find(match[1]), find(match[2])
         return seen_from(one, other)
@@ -92,7 +99,11 @@ def test_pairs_are_asked_about_in_either_order(scenes, asked):
     for scene, questions in zip(scenes, asked, strict=True):
         others = len(scene.objects) - 1
         counts = collections.Counter(question.question_type for question in questions)
-        assert counts["relation"] == 4 * others
+        places = sum(question.text.startswith("where in") for question in questions)
+        assert counts["relation"] == 4 * others + places
+        alone = scene.objects[0]
+        if not others:
+            assert places == (max(abs(alone.x - 0.5), abs(alone.y - 0.5)) >= 0.08)
         uneven = sum(one.size != scene.objects[0].size for one in scene.objects[1:])
         assert counts["comparison"] == 2 * (others + uneven)
 
