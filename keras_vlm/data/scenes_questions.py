@@ -5,7 +5,8 @@ Each is drawn so that, whatever the words of a question are, all of its possible
 likely: who does not look at the picture stays at chance. Two means: a yes or no is drawn by a fair
 coin before what is asked, and shapes, colours, sizes and places are even in scenes; questions of
 counts and colours are dropped until each answer to the same question occurs equally often in a
-split, so that few scenes leave none of them. The same questions stand in the same places in every language. Refuses to know pixels.
+split, so that few scenes leave none of them. The same questions stand in the same places in every
+language. Refuses to know pixels.
 """
 
 import numpy as np
