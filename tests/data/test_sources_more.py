@@ -153,6 +153,27 @@ def test_tar_files_keep_the_zeros_at_a_pictures_end(tmp_path):
     assert split.read_picture(tf.constant(0, tf.int64)).numpy() == picture
 
 
+@pytest.mark.parametrize("order", [(".txt", ".json"), (".json", ".txt")])
+def test_a_json_beside_the_captions_need_have_none(order, tmp_path):
+    record = {"url": "https://example.org", "boxes": [[0, 0, 1, 0.5]], "labels": ["dog"]}
+    texts = {".txt": b"a dog", ".json": json.dumps(record).encode()}
+    other = json.dumps({"caption": "DSC_0001"}).encode()
+    write_tar(
+        tmp_path / "train.tar",
+        {
+            "a.jpg": jpeg(1),
+            **{f"a{suffix}": texts[suffix] for suffix in order},
+            "b.jpg": jpeg(2),
+            **{f"b{suffix}": {".txt": b"a cat", ".json": other}[suffix] for suffix in order},
+        },
+    )
+    split = load_data(f"webdataset:{tmp_path}/train.tar")["train"]
+    assert split.captions == [["a dog"], ["a cat"]]
+    [first, second] = split.dataset()
+    assert first["boxes"].numpy().tolist() == [[0, 0, 1, 0.5]]
+    assert second["boxes"].shape == (0, 4)
+
+
 def test_tar_files_that_are_wrong(shards):
     with pytest.raises(FileNotFoundError, match="no file fits 'nowhere"):
         load_data("webdataset:nowhere*.tar")

@@ -120,7 +120,7 @@ def _open_split(split, language, shards):
             image = next((members[s] for s in members if s in IMAGE_SUFFIXES), None)
             if image is None:
                 continue
-            texts, boxes = members.get("texts", ([], []))
+            texts, boxes = _captions(members)
             if not texts:
                 without.append(key)
                 continue
@@ -147,10 +147,10 @@ def _open_split(split, language, shards):
 
 
 def _read_shard(path):
-    """Yields ``(key, members)``: a dict from a picture's suffix to its place, and ``texts``.
+    """Yields ``(key, members)``: a dict from a suffix to a picture's place, or a text and its name.
 
     Raises:
-        DataError: the file is no tar file, is cut short, or a member's text is wrong.
+        DataError: the file is no tar file, or is cut short.
     """
     members, current = {}, None
     try:
@@ -169,7 +169,7 @@ def _read_shard(path):
                     members[suffix] = (member.offset_data, member.size)
                 elif suffix in {".txt", ".json"}:
                     text = tar.extractfile(member).read()
-                    members["texts"] = _texts(text, suffix, f"{path}: {member.name}")
+                    members[suffix] = text, f"{path}: {member.name}"
     except tarfile.TarError as error:
         raise DataError(
             f"{path}: cannot be read as a tar file ({error}). A compressed one has to be unpacked "
@@ -179,20 +179,33 @@ def _read_shard(path):
         yield current, members
 
 
-def _texts(data, suffix, where):
-    """Returns the captions of a member and its boxes with their labels.
+def _captions(members):
+    """Returns a picture's captions and its boxes with their labels.
+
+    Captions are those of its ``.txt``, where it has one; a ``.json`` beside it need have none.
 
     Raises:
         DataError: the text is not UTF-8 or not JSON, or a key is missing.
     """
-    try:
-        text = data.decode("utf-8")
-        if suffix == ".txt":
-            return [line.strip() for line in text.splitlines() if line.strip()], []
-        record = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{where}: must be UTF-8 text, or JSON ({error}).") from error
-    if isinstance(record, dict):
-        record.setdefault("image", "")
-    _, _, captions, _, _, boxes = read_record(record, where)
-    return [text.strip() for text in captions if text.strip()], boxes
+    captions, boxes = [], []
+    if ".txt" in members:
+        text, where = members[".txt"]
+        try:
+            lines = text.decode("utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where}: must be UTF-8 text ({error}).") from error
+        captions = [line.strip() for line in lines if line.strip()]
+    if ".json" in members:
+        text, where = members[".json"]
+        try:
+            record = json.loads(text.decode("utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise DataError(f"{where}: must be JSON in UTF-8 ({error}).") from error
+        if isinstance(record, dict):
+            record.setdefault("image", "")
+            if captions:
+                record = {**record, "captions": captions}
+                record.pop("caption", None)
+        _, _, told, _, _, boxes = read_record(record, where)
+        captions = [text.strip() for text in told if text.strip()]
+    return captions, boxes
