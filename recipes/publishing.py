@@ -37,7 +37,8 @@ class Recipe:
     Attributes:
         task: ``"captioning"``, ``"retrieval"`` or ``"vqa"``.
         stages: a run each; ``data``, ``out`` and ``start`` are replaced: by what the user types,
-            and by the stage before. After a stage of another task it is ``backbone`` instead.
+            if anything, and by the stage before. After a stage of another task it is ``backbone``
+            instead.
         smoke: options of a stage's new model when only trying whether it runs.
         name: name of the published model.
         card: a template of the card.
@@ -85,8 +86,9 @@ def remake(recipe, arguments=None):
     published = pathlib.Path(options.publish or pathlib.Path(options.out) / "published" / name)
     if options.smoke and published.exists():
         parser.error(f"--smoke makes a toy, and {published} exists: publish it elsewhere.")
-    options.data = options.data or (recipe.smoke_data if options.smoke else recipe.data)
-    model, minutes = _train(recipe, options)
+    typed = options.data or (recipe.smoke_data if options.smoke else None)
+    model, minutes = _train(recipe, options, typed)
+    options.data = typed or recipe.data
     run = recipe.stages[-1]
     data = load_data(options.data, language=run.language)
     split = recipe.scored_on or run.validation_split
@@ -116,8 +118,8 @@ def remake(recipe, arguments=None):
     print(f"{found.signature}\nWritten: {published}")
 
 
-def _train(recipe, options):
-    """Trains one stage after the other.
+def _train(recipe, options, data):
+    """Trains one stage after the other, on ``data`` or, where that is None, on each stage's own.
 
     Returns:
         The last stage's best model, and the minutes from each run's first file to its last scores.
@@ -125,7 +127,7 @@ def _train(recipe, options):
     best, before, minutes = None, None, 0.0
     for number, run in enumerate(recipe.stages, 1):
         out = pathlib.Path(options.out) / f"stage_{number}"
-        run = dataclasses.replace(run, data=options.data, out=str(out))
+        run = dataclasses.replace(run, data=data or run.data or recipe.data, out=str(out))
         goes_on = type(run) is before
         if best:
             run = dataclasses.replace(run, **{"start" if goes_on else "backbone": best})

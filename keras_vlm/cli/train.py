@@ -69,6 +69,7 @@ HELP = {
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for "
     "questions also stacked_attention, hadamard, co_attention, cross_attention",
     "fusion_layers": "layers of co_attention or cross_attention",
+    "position_scale": "above 0 (4, say): how loudly picture tokens say at first where they lie",
     "retriever": "the retriever whose answers are put in order, by name or file: training begins "
     "with its backbone (frozen), words and text layers",
     "hidden_dim": "width of the text layers; of a re-ranker, of the layers where words and picture "

@@ -23,30 +23,33 @@ class QuestionReader(keras.layers.Layer):
     """image_features [B,N,C] and token_ids [B,Q,T] -> joint [B,Q,D], weights [B,Q,N], and more.
 
     The picture's tokens are normalised, brought to the questions' width D and given learned
-    positions, for where something is often is the answer. Those of a grid begin as waves along both
-    axes, so that what is near looks alike from the first step.
+    positions, for where something is often is the answer.
 
     Args:
         text_encoder: a ``TextEncoder``; its width is D.
         fusion: a ``QuestionFusion``.
         memory_dropout: share of the picture's units dropped in training.
+        position_scale: size of the waves along both axes of a grid as which positions begin, beside
+            units of about 1; 0 for small random numbers, as of tokens that are no grid.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Raises:
-        ValueError: ``memory_dropout`` is out of range.
+        ValueError: an option is out of range.
     """
 
-    def __init__(self, text_encoder, fusion, *, memory_dropout=0.1, **kwargs):
+    def __init__(
+        self, text_encoder, fusion, *, memory_dropout=0.1, position_scale=0.0, **kwargs
+    ):
         super().__init__(**kwargs)
         self.text_encoder = text_encoder
         self.fusion = fusion
+        where = "QuestionReader"
         self.memory_dropout_rate = check_number(
-            "QuestionReader", "memory_dropout", memory_dropout, minimum=0, maximum=0.99
+            where, "memory_dropout", memory_dropout, minimum=0, maximum=0.99
         )
+        self.position_scale = check_number(where, "position_scale", position_scale, minimum=0)
         # A model whose encoder pads its tokens with zeros sets it.
         self.tokens_vary = False
-        # A model of clips whose tokens are those of several frames unsets it.
-        self.has_grid = True
 
     def build(self, image_features_shape, token_ids_shape):
         """Builds the picture's projection, the text encoder and the fusion."""
@@ -56,11 +59,15 @@ class QuestionReader(keras.layers.Layer):
         self.memory_norm.build(image_features_shape)
         self.memory_dense = keras.layers.Dense(width, name="memory", dtype=policy)
         self.memory_dense.build(image_features_shape)
-        # Regions lie anywhere, and tokens of several frames are no square, whatever their number.
-        small = keras.initializers.RandomNormal(stddev=0.02)
+        # Regions lie anywhere.
+        is_grid = self.position_scale > 0 and not self.tokens_vary
         self.positions = self.add_weight(
             shape=(tokens, width),
-            initializer=grid_positions if self.has_grid and not self.tokens_vary else small,
+            initializer=(
+                GridWaves(self.position_scale)
+                if is_grid
+                else keras.initializers.RandomNormal(stddev=0.02)
+            ),
             name="positions",
         )
         self.memory_dropout = keras.layers.Dropout(self.memory_dropout_rate, dtype=policy)
@@ -105,6 +112,7 @@ class QuestionReader(keras.layers.Layer):
             "text_encoder": serialize_unbuilt(self.text_encoder),
             "fusion": serialize_unbuilt(self.fusion),
             "memory_dropout": self.memory_dropout_rate,
+            "position_scale": self.position_scale,
         }
 
     @classmethod
@@ -114,31 +122,41 @@ class QuestionReader(keras.layers.Layer):
         return cls(*map(keras.saving.deserialize_keras_object, parts), **config)
 
 
-def grid_positions(shape, dtype=None):
-    """Returns waves along the rows and the columns of a square grid; along one axis if it is none.
+class GridWaves(keras.initializers.Initializer):
+    """Positions [N,D] of a square grid: sines and cosines along its rows and its columns.
+
+    The longest wave has two grid sides, for it tells one end from the other. Where N is no square,
+    the waves run along one axis.
 
     Args:
-        shape: (N, D).
-        dtype: of the result.
-
-    Returns:
-        [N,D]: sines and cosines, the longest of two grid sides, for they tell one end from the
-        other.
+        scale: their height.
 
     Source:
         Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on two axes as in Carion et al. 2020,
         https://arxiv.org/abs/2005.12872.
     """
-    tokens, width = shape
-    side = math.isqrt(tokens)
-    places = np.arange(tokens)
-    axes = [places // side, places % side] if side * side == tokens else [places * side / tokens]
-    share = -(-width // (2 * len(axes)))
-    # From two sides a wave down to two tokens a wave.
-    waves = np.pi / side * side ** (np.arange(share) / max(1, share - 1))
-    angles = np.concatenate([np.outer(axis + 0.5, waves) for axis in axes], axis=1)
-    table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)[:, :width]
-    return ops.convert_to_tensor(table, dtype=dtype or "float32")
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def __call__(self, shape, dtype=None):
+        """Returns the positions."""
+        tokens, width = shape
+        side = math.isqrt(tokens)
+        places = np.arange(tokens)
+        axes = (
+            [places // side, places % side] if side * side == tokens else [places * side / tokens]
+        )
+        share = -(-width // (2 * len(axes)))
+        # From two sides a wave down to two tokens a wave.
+        waves = np.pi / side * side ** (np.arange(share) / max(1, share - 1))
+        angles = np.concatenate([np.outer(axis + 0.5, waves) for axis in axes], axis=1)
+        table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)[:, :width]
+        return ops.convert_to_tensor(self.scale * table, dtype=dtype or "float32")
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {"scale": self.scale}
 
 
 @keras.saving.register_keras_serializable("keras_vlm")

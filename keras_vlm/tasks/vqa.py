@@ -28,7 +28,7 @@ LEAST_COVERAGE = 0.8
 MOST_ANSWER_LENGTH = 12
 
 
-def build_vqa(
+def build_vqa(  # noqa: PLR0913 - what a model is made of
     backbone="efficientnet_lite0",
     *,
     tokenizer,
@@ -36,6 +36,7 @@ def build_vqa(
     text="gru",
     fusion="co_attention",
     image_size=224,
+    position_scale=0.0,
     optimizer="adamw",
     precision="float32",
 ):
@@ -54,6 +55,8 @@ def build_vqa(
             ``"attention"``, ``"additive"``, ``"dot_product"``, ``"stacked_attention"``,
             ``"hadamard"``, ``"co_attention"``, ``"cross_attention"``, or a ``QuestionFusion``.
         image_size: side in pixels, or ``(H, W)``; for a backbone given by name.
+        position_scale: as for ``QuestionReader``: above 0, how loudly a grid's tokens say from the
+            beginning where they lie, for questions of left and right.
         optimizer: a Keras optimizer or its name; ``"adamw"`` means a learning rate of 1e-3.
         precision: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
 
@@ -82,7 +85,9 @@ def build_vqa(
     text_encoder = resolve(where, "text", text, makers, TextEncoder)
     fusion = resolve(where, "fusion", fusion, makers_of(QUESTION_FUSIONS, policy), QuestionFusion)
 
-    reader = QuestionReader(text_encoder, fusion, dtype=policy, name="reader")
+    reader = QuestionReader(
+        text_encoder, fusion, position_scale=position_scale, dtype=policy, name="reader"
+    )
     model = assemble(encoder, reader, tokenizer, answers)
     model.compile(
         optimizer=resolve_optimizer(optimizer, text_encoder.compute_dtype),

@@ -234,7 +234,6 @@ class ChoosingVQAModel(VQAModel):
         reader.tokens_vary = bool(getattr(encoder, "region_shapes", ()))
         chooser = chooser or AnswerChooser(len(answers), dtype=reader.dtype_policy)
         pictures, token_ids, features, memory = _inputs(self, encoder, tokenizer, temporal)
-        reader.has_grid = memory.shape[1] == features.shape[-2]
         decoder = keras.Model(
             {self.features_key: features, "token_ids": token_ids},
             chooser(reader(memory, token_ids)[0]),
@@ -302,7 +301,6 @@ class WritingVQAModel(VQAModel):
         writer.text_decoder.vocabulary_size = answers.vocabulary_size
         writer.text_decoder.tokens_vary = reader.tokens_vary
         pictures, token_ids, features, memory = _inputs(self, encoder, tokenizer, temporal)
-        reader.has_grid = memory.shape[1] == features.shape[-2]
         answer_ids = keras.Input((None, answers.max_length - 1), dtype="int32", name="answer_ids")
         joint, _, words, seen = reader(memory, token_ids)
         texts = {"token_ids": token_ids, "answer_ids": answer_ids}

@@ -37,6 +37,7 @@ class VQARun(TrainingRun):
             ``"hadamard"``, ...
         fusion_layers: layers of ``"co_attention"`` or ``"cross_attention"``, or None for the usual
             ones.
+        position_scale: as for ``build_vqa``.
         hidden_dim: width of text layers and fusion.
         answers: ``"choose"`` among the most frequent ones, ``"write"`` them word by word, or
             ``"auto"``, which looks at the data and says so.
@@ -52,8 +53,8 @@ class VQARun(TrainingRun):
     """
 
     OF_THE_MODEL: ClassVar = (
-        *TrainingRun.OF_THE_MODEL, "text", "fusion", "fusion_layers", "hidden_dim", "answers",
-        "most_answers", "activation", "dropout",
+        *TrainingRun.OF_THE_MODEL, "text", "fusion", "fusion_layers", "position_scale",
+        "hidden_dim", "answers", "most_answers", "activation", "dropout",
     )  # fmt: skip
     TABLES: ClassVar = {
         **TrainingRun.TABLES,
@@ -70,6 +71,7 @@ class VQARun(TrainingRun):
     text: str = "gru"
     fusion: str = "co_attention"
     fusion_layers: int | None = None
+    position_scale: float = 0.0
     hidden_dim: int = 256
     answers: str = "auto"
     most_answers: int = 3000
@@ -171,6 +173,7 @@ def _build(run, training, found, optimizer):
             hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=policy
         ),
         fusion=QUESTION_FUSIONS[run.fusion](dtype=policy, **layers),
+        position_scale=run.position_scale,
         optimizer=optimizer,
         precision=run.precision,
     )

@@ -28,7 +28,6 @@ from keras_vlm.data.moving_scenes import draw_moving_scenes, render_clip
 from keras_vlm.data.questions import flatten
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.tasks.asking import EMPTY, UNREADABLE
-from keras_vlm.tasks.question_reader import grid_positions
 from keras_vlm.text import TEXT_DECODERS
 from keras_vlm.vision.frame_encoder import FrameEncoder
 from keras_vlm.vision.temporal import TEMPORALS
@@ -245,15 +244,6 @@ def test_a_picture_answerer_is_carried_over_whole(head):
         model.reader.text_encoder.embedding.embeddings,
         start.reader.text_encoder.embedding.embeddings,
     )
-
-
-@pytest.mark.parametrize(("temporal", "is_grid"), [("mean", True), ("transformer", False)])
-def test_only_tokens_of_one_frame_begin_as_a_grid(temporal, is_grid):
-    """16 tokens of each of four frames are 8 x 8 in number and no grid."""
-    positions = np.asarray(video_qa(temporal).reader.positions)
-    assert len(positions) == (16 if is_grid else 64)
-    tidy = np.asarray(grid_positions(positions.shape))
-    assert (np.corrcoef(positions.ravel(), tidy.ravel())[0, 1] > 0.5) == is_grid
 
 
 def test_a_saved_model_of_clips_is_loaded_by_its_path(tmp_path):

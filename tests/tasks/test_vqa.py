@@ -11,7 +11,7 @@ from keras_vlm import Tokenizer, build_vqa, choose_answers, load_data
 from keras_vlm.data.questions import Question, flatten
 from keras_vlm.fusion import QUESTION_FUSIONS
 from keras_vlm.tasks.asking import EMPTY, UNKNOWN, UNREADABLE
-from keras_vlm.tasks.question_reader import grid_positions
+from keras_vlm.tasks.question_reader import GridWaves
 from keras_vlm.text.answers import AnswerVocabulary
 
 Q = 3
@@ -417,7 +417,7 @@ def test_data_without_questions(chooser, examples):
 
 
 def test_positions_tell_how_far_tokens_lie_apart_and_nothing_else():
-    table = np.asarray(grid_positions((49, 32)))
+    table = np.asarray(GridWaves(2.0)((49, 32)))
     alike = table @ table.T
     place = np.stack(np.divmod(np.arange(49), 7), axis=-1)
     apart = np.abs(place[:, None] - place)
@@ -425,6 +425,23 @@ def test_positions_tell_how_far_tokens_lie_apart_and_nothing_else():
         same = alike[(apart == distance).all(axis=-1)]
         np.testing.assert_allclose(same, same[0], atol=1e-4)
     # What is most alike, beside itself, lies next to it.
+    np.testing.assert_allclose(np.diag(alike), 16 * 2.0**2, rtol=1e-5)
     np.fill_diagonal(alike, -np.inf)
     assert (apart.sum(axis=-1)[np.arange(49), alike.argmax(axis=-1)] == 1).all()
-    assert np.asarray(grid_positions((10, 7))).shape == (10, 7)
+    assert np.asarray(GridWaves()((10, 7))).shape == (10, 7)
+
+
+def test_position_scale_is_how_positions_begin():
+    tokenizer, answers = Tokenizer(["red"], max_length=4), AnswerVocabulary(["yes", "no"])
+
+    def begin(scale):
+        model = build_vqa(
+            "conv_small", tokenizer=tokenizer, answers=answers, text="bag", fusion="concat",
+            image_size=32, position_scale=scale,
+        )  # fmt: skip
+        return np.asarray(model.reader.positions)
+
+    np.testing.assert_array_equal(begin(3.0), GridWaves(3.0)(begin(3.0).shape))
+    assert np.abs(begin(0.0)).max() < 0.2
+    with pytest.raises(ValueError, match="position_scale must be a number >= 0, got -1"):
+        begin(-1)
