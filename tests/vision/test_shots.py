@@ -32,9 +32,9 @@ def find(frames, rate, method="histogram", backbone=None):
         ("histogram", 25, 0, 0.95),
         ("histogram", 8, 12, 0.85),
         ("histogram", 8, 25, 0.85),
-        ("features", 8, 0, 0.95),
+        ("features", 8, 0, 0.9),
         ("features", 8, 12, 0.85),
-        ("features", 8, 25, 0.85),
+        ("features", 8, 25, 0.8),
     ],
 )
 def test_boundaries_are_found(method, rate, dissolve, least):
