@@ -10,20 +10,19 @@ import keras
 
 from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.data.sources import ClipExamples
-from keras_vlm.fusion import FUSIONS, QUESTION_FUSIONS
+from keras_vlm.fusion import FUSIONS
 from keras_vlm.tasks.captioning import Captioner
 from keras_vlm.tasks.video import build_video_captioner, build_video_qa, carry_over
 from keras_vlm.tasks.video_models import VideoCaptioner, VideoQAModel
-from keras_vlm.tasks.vqa import choose_answers, fit_question_tokenizer
 from keras_vlm.tasks.vqa_models import VQAModel
-from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
+from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import CaptionScores, VQAScores
 from keras_vlm.training.captioning_run import CaptioningRun
 from keras_vlm.training.run import train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
 from keras_vlm.training.self_critical import SelfCritical
-from keras_vlm.training.vqa_run import VQARun, rebalance
+from keras_vlm.training.vqa_run import VQARun, fresh_parts, rebalance
 from keras_vlm.vision.temporal import TEMPORALS
 
 TEMPORAL, NUM_FRAMES = "transformer", 8
@@ -98,6 +97,11 @@ class VideoQARun(ClipOptions, VQARun):
         """
         super().__post_init__()
         self.check_clips()
+        if self.position_scale:
+            raise ValueError(
+                "VideoQARun: position_scale must be 0, got "
+                f"{self.position_scale:g}. Tokens of several frames are no grid."
+            )
 
 
 def train_video_captioner(run, *, verbose=1):
@@ -193,28 +197,11 @@ def _build_qa(run, training, found, optimizer):
     _check_data(run, training, "questions")
     if found is None:
         policy = keras.DTypePolicy(run.precision)
-        layers = {} if run.fusion_layers is None else {"num_layers": run.fusion_layers}
         return build_video_qa(
             make_backbone(run, policy),
-            tokenizer=fit_question_tokenizer(
-                training,
-                max_length=run.max_length,
-                minimum_count=run.minimum_count,
-                unit=run.unit,
-            ),
-            answers=choose_answers(
-                training,
-                run.answers,
-                size=run.most_answers,
-                activation=run.activation,
-                balanced=run.balance == "loss",
-            ),
+            **fresh_parts(run, training, policy),
             temporal=_make_temporal(run, policy),
             num_frames=run.num_frames or NUM_FRAMES,
-            text=TEXT_ENCODERS[run.text](
-                hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=policy
-            ),
-            fusion=QUESTION_FUSIONS[run.fusion](dtype=policy, **layers),
             optimizer=optimizer,
         )
     encoder = thaw_start(run, found, VQAModel, clips=True)

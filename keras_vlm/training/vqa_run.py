@@ -87,6 +87,12 @@ class VQARun(TrainingRun):
         """
         super().__post_init__()
         check_number("VQARun", "most_answers", self.most_answers, minimum=2, integer=True)
+        check_number("VQARun", "position_scale", self.position_scale, minimum=0)
+        if self.position_scale and self.regions != "grid":
+            raise ValueError(
+                "VQARun: position_scale must be 0 where tokens are no grid, got "
+                f"{self.position_scale:g} with regions {self.regions!r}."
+            )
         if self.fusion_layers is not None and self.fusion not in LAYERED:
             raise ValueError(
                 "VQARun: fusion_layers must be None with another fusion than "
@@ -153,30 +159,43 @@ def _build(run, training, found, optimizer):
         model.decoder.set_weights(found.decoder.get_weights())
         return model
     policy = keras.DTypePolicy(run.precision)
-    layers = {} if run.fusion_layers is None else {"num_layers": run.fusion_layers}
     return build_vqa(
         make_backbone(run, policy),
-        tokenizer=fit_question_tokenizer(
+        **fresh_parts(run, training, policy),
+        position_scale=run.position_scale,
+        optimizer=optimizer,
+        precision=run.precision,
+    )
+
+
+def fresh_parts(run, training, policy):
+    """Returns the tokenizer, answers, text layers and fusion of a new model, for its builder.
+
+    Args:
+        run: a ``VQARun``.
+        training: the data split to learn from.
+        policy: Keras dtype policy.
+    """
+    layers = {} if run.fusion_layers is None else {"num_layers": run.fusion_layers}
+    return {
+        "tokenizer": fit_question_tokenizer(
             training,
             max_length=run.max_length,
             minimum_count=run.minimum_count,
             unit=run.unit,
         ),
-        answers=choose_answers(
+        "answers": choose_answers(
             training,
             run.answers,
             size=run.most_answers,
             activation=run.activation,
             balanced=run.balance == "loss",
         ),
-        text=TEXT_ENCODERS[run.text](
+        "text": TEXT_ENCODERS[run.text](
             hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=policy
         ),
-        fusion=QUESTION_FUSIONS[run.fusion](dtype=policy, **layers),
-        position_scale=run.position_scale,
-        optimizer=optimizer,
-        precision=run.precision,
-    )
+        "fusion": QUESTION_FUSIONS[run.fusion](dtype=policy, **layers),
+    }
 
 
 def rebalance(run, answers):

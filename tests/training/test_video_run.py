@@ -136,6 +136,7 @@ def test_a_single_frame_model_is_a_picture_model(tmp_path):
         (VideoQARun, {"num_frames": 0}, "num_frames must be a whole number >= 1, got 0"),
         (VideoQARun, {"text": "lst"}, "text must be one of .*got 'lst'"),
         (VideoQARun, {"regions": "grid+boxes"}, "regions must be 'grid' for clips"),
+        (VideoQARun, {"position_scale": 4}, "position_scale must be 0, got 4. Tokens of several"),
         (VideoCaptioningRun, {"objective": "self_critical"}, "start must be a captioner"),
     ],
 )

@@ -211,6 +211,8 @@ def _pictures(examples):
         ({"fusion": "concatt"}, "fusion must be one of .* Did you mean 'concat'"),
         ({"answers": "guess"}, "answers must be one of 'auto', 'choose', 'write', got 'guess'"),
         ({"balance": "even"}, "balance must be one of 'none', .*, got 'even'"),
+        ({"position_scale": -1}, "position_scale must be a number >= 0, got -1"),
+        ({"position_scale": 4, "regions": "grid+boxes"}, "position_scale must be 0 where tokens"),
         ({"answers": "write", "balance": "loss"}, "balance must be another one where"),
         ({"fusion": "concat", "fusion_layers": 1}, "fusion_layers must be None with another"),
         ({"most_answers": 1}, "most_answers must be a whole number >= 2, got 1"),
