@@ -11,7 +11,7 @@ captions a clip, T text positions.
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm.data.picture_decoder import report_unreadable
+from keras_vlm.data.picture_decoder import ReadableStream, read_picture
 from keras_vlm.data.pipeline import (
     AUTOTUNE,
     batch_epochs,
@@ -21,9 +21,7 @@ from keras_vlm.data.pipeline import (
     tokenize_captions,
 )
 from keras_vlm.data.sources.clips import AllFrames, ClipExamples
-from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import augment
-from keras_vlm.vision.image import decode_batch
+from keras_vlm.vision.augmentation import is_mirrored
 
 
 class DecodedClips:
@@ -42,30 +40,22 @@ class DecodedClips:
         self.places = np.arange(len(examples))
         self._num_frames = num_frames
         self._size, self._resize, self._augmentation = image_size, resize, augmentation
-        self._names = tf.constant(examples.image_ids)
-        self._unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def read(self, place, pair):
-        """Returns ((frames [F,H,W,3] float32, readable [] bool), mirrored [] bool)."""
-        encoded = self.examples.read_frames(place, self._num_frames)
-        frames, valid = decode_batch(encoded, self._size, self._resize)
-        readable, mirrored = tf.reduce_all(valid), tf.constant(False)
-        report_unreadable(readable[None], self._names[place][None], self._unreadable)
+        """Returns (frames [F,H,W,3] float32, mirrored [] bool); it may fail."""
+        mirrored = tf.constant(False)
         if self._augmentation is not None:
-            frames, flipped = tf.map_fn(
-                lambda frame: augment(frame, pair, self._augmentation),
-                frames,
-                fn_output_signature=(tf.float32, tf.bool),
-            )
-            mirrored = flipped[0]
-            frames = tf.where(readable, frames, 0.0)
-        frames = tf.ensure_shape(frames, (self._num_frames, *self._size, 3))
-        return (frames, readable), mirrored
+            mirrored = is_mirrored(pair, self._augmentation)
+        frames = tf.map_fn(
+            lambda frame: read_picture(frame, self._size, self._resize, self._augmentation, pair),
+            self.examples.read_frames(place, self._num_frames),
+            fn_output_signature=tf.float32,
+        )
+        return tf.ensure_shape(frames, (self._num_frames, *self._size, 3)), mirrored
 
-    def gather(self, clips):
-        """Returns ({"frames": [B,F,H,W,3] float32}, readable [B] bool) of a batch."""
-        frames, readable = clips
-        return {"frames": frames}, readable
+    def gather(self, frames):
+        """Returns {"frames": [B,F,H,W,3] float32} of a batch."""
+        return {"frames": frames}
 
 
 class CachedClips:
@@ -79,6 +69,7 @@ class CachedClips:
 
     def __init__(self, examples, num_frames, caches):
         self._caches = caches
+        self.examples = examples
         frames = AllFrames(check_clips(examples), num_frames)
         rows = np.stack([cache.fill(frames) for cache in caches], axis=1)
         self._rows = rows.reshape(len(examples), num_frames, len(caches))
@@ -90,7 +81,7 @@ class CachedClips:
         return tf.stack([place, view]), view > 0
 
     def gather(self, keys):
-        """Returns ({"frame_features": [B,F,N,C] float16}, readable [B] bool) of keys [B,2]."""
+        """Returns {"frame_features": [B,F,N,C] float16} of keys [B,2]."""
 
         def gather(keys):
             return np.stack(
@@ -99,8 +90,7 @@ class CachedClips:
 
         features = tf.numpy_function(gather, [keys], tf.float16, stateful=False)
         shape = (None, self._rows.shape[1], *self._caches[0].shape)
-        readable = tf.fill(tf.shape(keys)[:1], True)
-        return {"frame_features": tf.ensure_shape(features, shape)}, readable
+        return {"frame_features": tf.ensure_shape(features, shape)}
 
 
 def caption_batches(
@@ -118,12 +108,13 @@ def caption_batches(
 
     Returns:
         A ``tf.data.Dataset`` of ``({"frames" or "frame_features", "token_ids": [B,K,T] int32},
-        targets [B,K,T] int32)``. A clip that cannot be read teaches nothing: its captions are
-        padding, or it is left out.
+        targets [B,K,T] int32)``. A clip that cannot be read is named on standard error; the next
+        one takes its place, and at the end of an epoch there are rows whose captions are padding.
     """
     tokens = tf.constant(
         np.stack([tokenize_captions(examples, tokenizer, mirror=m) for m in (False, True)], axis=1)
     )
+    stream = ReadableStream(tf.constant(examples.image_ids))
     counts = tf.constant([len(captions) for captions in examples.captions])
     places = tf.constant(clips.places, tf.int64)
 
@@ -133,18 +124,25 @@ def caption_batches(
         rows = tokens[place, tf.cast(mirrored, tf.int64)]
         return clip, choose_captions(rows, counts[place], captions_per_image, pair)
 
+    def report(numbers, batch):
+        stream.report(numbers)
+        return batch
+
     def complete(clip, rows):
-        seen, readable = clips.gather(clip)
-        return shift_targets(seen, tf.where(readable[:, None, None], rows, PAD_ID))
+        return shift_targets(clips.gather(clip), rows)
 
     def epoch(seed):
         order = places
         if epoch_seed is not None:
             order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, 0]))
-        dataset = tf.data.Dataset.from_tensor_slices(order)
-        return dataset.map(lambda place: read(place, seed), num_parallel_calls=AUTOTUNE)
+        return stream.read(
+            tf.data.Dataset.from_tensor_slices(order),
+            lambda place: place,
+            lambda _, place: read(place, seed),
+            len(clips.places),
+        )
 
-    dataset = batch_epochs(epoch, len(clips.places), batch_size, epoch_seed)
+    dataset = batch_epochs(epoch, len(clips.places), batch_size, epoch_seed).map(report)
     return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
 
 

@@ -1,6 +1,8 @@
-"""Decoding and augmenting the pictures of a training batch, of which some may be broken.
+"""Reading the pictures of a training stream, of which some may be broken.
 
-A batch at a time: what skips a broken picture costs more than decoding one. Refuses to know words.
+Graphs cannot catch errors, but a tf.data pipeline can drop what fails. What it dropped is found
+afterwards, by what is missing in the order. Refuses to know words.
+
 Dimension letters: B batch, H height, W width.
 """
 
@@ -8,64 +10,93 @@ import sys
 
 import tensorflow as tf
 
-from keras_vlm.vision.augmentation import augment, is_mirrored
-from keras_vlm.vision.image import decode_batch
+from keras_vlm.vision.augmentation import augment
+from keras_vlm.vision.image import read_image
 
 
-class PictureDecoder:
-    """(encoded [B], names [B], pairs [B,2]) -> (images [B,H,W,3] float32, readable [B] bool).
-
-    A picture that cannot be read is black, and named on standard error with the count so far.
+def read_picture(encoded, image_size, resize, augmentation=None, pair=None):
+    """Decodes, resizes and augments one picture.
 
     Args:
+        encoded: [] string.
         image_size: ``(H, W)`` in pixels.
         resize: how pictures are brought to that size, as in ``vision.image``.
-        augmentation: an ``Augmentation``, or None. ``pairs`` seed it.
+        augmentation: an ``Augmentation``, or None.
+        pair: [2] int64, seed of the augmentation.
+
+    Returns:
+        [H,W,3] float32, 0..255.
+
+    Raises:
+        tf.errors.InvalidArgumentError: it cannot be read.
     """
-
-    def __init__(self, image_size, resize, augmentation=None):
-        self._size, self._resize, self._augmentation = image_size, resize, augmentation
-        self._unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
-
-    def mirrors(self, pair):
-        """Whether a picture will be mirrored: [] bool of its ``pair`` [2]."""
-        if self._augmentation is None:
-            return tf.constant(False)
-        return is_mirrored(pair, self._augmentation)
-
-    def __call__(self, encoded, names, pairs):
-        """Returns images and which of them can be read."""
-        images, readable = decode_batch(encoded, self._size, self._resize)
-        report_unreadable(readable, names, self._unreadable)
-        if self._augmentation is not None:
-            images = tf.map_fn(
-                lambda item: augment(*item, self._augmentation)[0],
-                (images, pairs),
-                fn_output_signature=tf.float32,
-            )
-            images = tf.where(readable[:, None, None, None], images, 0.0)
-        # Static shapes where the batch has one.
-        readable = tf.ensure_shape(readable, encoded.shape)
-        return tf.ensure_shape(images, (*encoded.shape, *self._size, 3)), readable
+    image = read_image(encoded, image_size, resize)
+    return image if augmentation is None else augment(image, pair, augmentation)[0]
 
 
-def report_unreadable(readable, names, count):
-    """Says on standard error which pictures cannot be read, and how many so far.
+class ReadableStream:
+    """A dataset without those elements that cannot be read, which are named on standard error.
 
     Args:
-        readable: [B] bool, whether they can.
-        names: [B] string.
-        count: an int64 variable that counts.
+        names: [n] string tensor, the pictures' names by their place.
     """
 
-    def report(name):
-        so_far = count.assign_add(1)
+    def __init__(self, names):
+        self._names = names
+        # Places that are being read, by their number in the epoch.
+        self._begun = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, -1)
+        self._unreadable = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def read(self, elements, place_of, read, size):
+        """Reads an epoch.
+
+        Args:
+            elements: a dataset.
+            place_of: function of an element -> the picture's place [] int64.
+            read: function of the element's number in the epoch, [] int64, and the element -> a nest
+                of tensors of static shapes; it may fail.
+            size: number of elements.
+
+        Returns:
+            A dataset of as many ``(number [] int64, nest)``. Those that can be read come first, in
+            order; zeros, numbered -1, stand at the end for the others.
+        """
+
+        def attempt(number, element):
+            with tf.control_dependencies([self._begun.insert(number, place_of(element))]):
+                return number, read(number, tf.nest.map_structure(tf.identity, element))
+
+        dataset = elements.enumerate().map(attempt, num_parallel_calls=tf.data.AUTOTUNE)
+        nothing = tf.nest.map_structure(
+            lambda spec: tf.zeros(spec.shape, spec.dtype), dataset.element_spec[1]
+        )
+        missing = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), nothing))
+        return dataset.ignore_errors().concatenate(missing.repeat(size)).take(size)
+
+    def report(self, numbers):
+        """Names what is missing before the end of a batch; batches must come one by one, in order.
+
+        Args:
+            numbers: [B] int64, those of a batch of ``read``.
+
+        Returns:
+            An operation.
+        """
+        begun = tf.reshape(self._begun.export()[0], [-1])
+        # After the last readable one, nothing is on its way any more.
+        last = tf.where(tf.reduce_all(numbers >= 0), tf.reduce_max(numbers), tf.int64.max)
+        over = tf.boolean_mask(begun, begun <= last)
+        failed = tf.sort(tf.sets.difference(over[None], numbers[None]).values)
+        names = tf.gather(self._names, self._begun.lookup(failed))
+        named = tf.map_fn(
+            self._name, names, fn_output_signature=tf.int64, parallel_iterations=1
+        )
+        with tf.control_dependencies([named]):
+            return self._begun.remove(over)
+
+    def _name(self, name):
+        so_far = self._unreadable.assign_add(1)
         tf.print(
             "unreadable picture, skipped:", name, "| so far:", so_far, output_stream=sys.stderr
         )
         return so_far
-
-    tf.map_fn(
-        report, tf.boolean_mask(names, ~readable), fn_output_signature=tf.int64,
-        parallel_iterations=1,
-    )  # fmt: skip

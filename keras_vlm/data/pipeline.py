@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import check_number
-from keras_vlm.data.picture_decoder import PictureDecoder
+from keras_vlm.data.picture_decoder import ReadableStream, read_picture
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import augment_regions
+from keras_vlm.vision.augmentation import augment_regions, is_mirrored
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -82,38 +82,42 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
     Returns:
         A ``tf.data.Dataset`` of ``({"images": [B,H,W,3] float32, "token_ids": [B,K,T] int32},
         targets [B,K,T] int32)``, and of the regions beside the images. An unreadable picture is
-        reported on standard error with the count so far; its row is black and its captions are
-        padding, so it teaches nothing.
+        reported on standard error with the count so far; the next one takes its place, and at the
+        end of the epoch a black one whose captions are padding, so that it teaches nothing.
     """
-    decode = PictureDecoder(image_size, resize, augmentation)
     check_regions(examples, region_shapes)
+    stream = ReadableStream(tf.constant(examples.image_ids))
+    mirrors = (False,) if augmentation is None else (False, True)
+    tokens = tf.constant(
+        np.stack([tokenize_captions(examples, tokenizer, mirror=m) for m in mirrors], axis=1)
+    )
+    counts = tf.constant([len(captions) for captions in examples.captions])
 
     def read(example, seed):
-        pair = tf.stack([seed, example["index"]])
-        captions = example["captions"]
+        index = example["index"]
+        pair = tf.stack([seed, index])
         regions = {key: example[key] for key in region_shapes or ()}
+        rows = tokens[index, 0]
         if augmentation is not None:
             regions = augment_regions(regions, pair, augmentation, image_size)
-            lowered = tf.strings.lower(captions, encoding="utf-8")
-            mirrored = swap_left_right(lowered, tokenizer.language)
-            captions = tf.where(decode.mirrors(pair), mirrored, captions)
-        rows = choose_captions(tokenizer(captions), tf.shape(captions)[0], captions_per_image, pair)
-        encoded = (example["image_bytes"], example["image_id"], pair)
-        return encoded, fit_regions(regions, region_shapes), rows
-
-    def complete(encoded, regions, rows):
-        images, readable = decode(*encoded)
-        rows = tf.where(readable[:, None, None], rows, PAD_ID)
-        return shift_targets({"images": images, **regions}, rows)
+            rows = tokens[index, tf.cast(is_mirrored(pair, augmentation), tf.int64)]
+        image = read_picture(example["image_bytes"], image_size, resize, augmentation, pair)
+        rows = choose_captions(rows, counts[index], captions_per_image, pair)
+        return {"images": image, **fit_regions(regions, region_shapes)}, rows
 
     def epoch(seed):
-        shuffle_seed = None if epoch_seed is None else seed
-        return examples.dataset(shuffle_seed=shuffle_seed).map(
-            lambda example: read(example, seed), num_parallel_calls=AUTOTUNE
+        return stream.read(
+            examples.dataset(shuffle_seed=None if epoch_seed is None else seed),
+            lambda example: example["index"],
+            lambda _, example: read(example, seed),
+            len(examples),
         )
 
-    dataset = batch_epochs(epoch, len(examples), batch_size, epoch_seed)
-    return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
+    def complete(numbers, batch):
+        stream.report(numbers)
+        return shift_targets(*batch)
+
+    return batch_epochs(epoch, len(examples), batch_size, epoch_seed).map(complete)
 
 
 def feature_batches(

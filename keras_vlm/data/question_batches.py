@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm.data.picture_decoder import PictureDecoder
+from keras_vlm.data.picture_decoder import ReadableStream, read_picture
 from keras_vlm.data.pipeline import (
     AUTOTUNE,
     batch_epochs,
@@ -23,7 +23,7 @@ from keras_vlm.data.pipeline import (
 from keras_vlm.data.questions import flatten
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import augment_regions
+from keras_vlm.vision.augmentation import augment_regions, is_mirrored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,24 +107,22 @@ class DecodedPictures:
         self._region_shapes = region_shapes or {}
         self.examples = examples
         self.places = np.arange(len(examples))
-        self._size, self._augmentation = image_size, augmentation
-        self._decode = PictureDecoder(image_size, resize, augmentation)
-        self._image_ids = tf.constant(examples.image_ids)
+        self._size, self._resize, self._augmentation = image_size, resize, augmentation
 
     def read(self, place, pair):
-        """Returns (the picture as it is stored, and its regions; mirrored [] bool)."""
+        """Returns ({"images": [H,W,3] float32, and regions}, mirrored [] bool); it may fail."""
         regions = self.examples.read_regions(place, self._region_shapes)
+        mirrored = tf.constant(False)
         if self._augmentation is not None:
             regions = augment_regions(regions, pair, self._augmentation, self._size)
-        encoded = (self.examples.read_picture(place), self._image_ids[place], pair)
-        regions = fit_regions(regions, self._region_shapes)
-        return (encoded, regions), self._decode.mirrors(pair)
+            mirrored = is_mirrored(pair, self._augmentation)
+        encoded = self.examples.read_picture(place)
+        image = read_picture(encoded, self._size, self._resize, self._augmentation, pair)
+        return {"images": image, **fit_regions(regions, self._region_shapes)}, mirrored
 
     def gather(self, pictures):
-        """Returns ({"images": [B,H,W,3] float32, and regions}, readable [B] bool) of a batch."""
-        encoded, regions = pictures
-        images, readable = self._decode(*encoded)
-        return {"images": images, **regions}, readable
+        """Returns {"images": [B,H,W,3] float32, and regions} of a batch."""
+        return pictures
 
 
 class CachedPictures:
@@ -137,6 +135,7 @@ class CachedPictures:
 
     def __init__(self, examples, caches):
         self._caches = caches
+        self.examples = examples
         self._rows = np.stack([cache.fill(examples) for cache in caches], axis=1)
         self.places = readable_places(examples, self._rows[:, 0])
 
@@ -147,7 +146,7 @@ class CachedPictures:
         return tf.stack([place, view]), view > 0
 
     def gather(self, keys):
-        """Returns ({"image_features": [B,N,C] float16}, readable [B] bool) of keys [B,2]."""
+        """Returns {"image_features": [B,N,C] float16} of keys [B,2]."""
 
         def gather(keys):
             return np.stack(
@@ -156,8 +155,7 @@ class CachedPictures:
 
         features = tf.numpy_function(gather, [keys], tf.float16, stateful=False)
         shape = (None, *self._caches[0].shape)
-        readable = tf.fill(tf.shape(keys)[:1], True)
-        return {"image_features": tf.ensure_shape(features, shape)}, readable
+        return {"image_features": tf.ensure_shape(features, shape)}
 
 
 def question_batches(
@@ -177,8 +175,10 @@ def question_batches(
 
     Returns:
         A ``tf.data.Dataset`` of ``({"images" or "image_features", "token_ids": [B,Q,T], ...},
-        targets)``. A picture that cannot be read teaches nothing: its questions are padding.
+        targets)``. A picture that cannot be read is named on standard error; the next one takes its
+        place, and at the end of an epoch there are rows whose questions are padding.
     """
+    stream = ReadableStream(tf.constant(pictures.examples.image_ids))
     weighted = texts.weights is not None and epoch_seed is not None
     places = tf.constant(pictures.places, tf.int64)
     first, counts = tf.constant(texts.first), tf.constant(texts.counts)
@@ -217,20 +217,24 @@ def question_batches(
             order = tf.gather(places, _draw(picture_logs, len(pictures.places), pair))
         elif epoch_seed is not None:
             order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, 0]))
-        dataset = tf.data.Dataset.from_tensor_slices(order).enumerate()
-        return dataset.map(
-            lambda number, place: read(number, place, seed), num_parallel_calls=AUTOTUNE
+        return stream.read(
+            tf.data.Dataset.from_tensor_slices(order),
+            lambda place: place,
+            lambda number, place: read(number, place, seed),
+            len(pictures.places),
         )
 
+    def report(numbers, batch):
+        stream.report(numbers)
+        return batch
+
     def complete(picture, real, chosen):
-        seen, readable = pictures.gather(picture)
-        real &= readable[:, None]
         tokens = tf.where(real[..., None], chosen.pop("token_ids"), PAD_ID)
         more, targets = finish(chosen, real)
-        inputs = {**seen, "token_ids": tokens[..., :-1], **more}
+        inputs = {**pictures.gather(picture), "token_ids": tokens[..., :-1], **more}
         return inputs, targets
 
-    dataset = batch_epochs(epoch, len(pictures.places), batch_size, epoch_seed)
+    dataset = batch_epochs(epoch, len(pictures.places), batch_size, epoch_seed).map(report)
     return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
 
 

@@ -14,13 +14,16 @@ RESIZE_MODES = ("stretch", "crop", "pad")
 MAX_PIXELS = 200_000_000
 
 
-def decode_image(image_bytes):
+def decode_image(image_bytes, at_least=None):
     """Decodes one picture.
 
     Args:
         image_bytes: [] string: JPEG (CMYK too), PNG (16 bits too), GIF (its first frame), BMP of
             8, 24 or 32 bits, or WebP that does not move. The EXIF orientation of a JPEG is
             honoured; transparency is dropped.
+        at_least: pixels that both sides must have, or None for the picture as it is. A JPEG is
+            decoded at a half, a quarter or an eighth of its size where that is enough: its
+            cosine transform holds the smaller picture.
 
     Returns:
         [h,w,3] uint8.
@@ -29,13 +32,31 @@ def decode_image(image_bytes):
         tf.errors.InvalidArgumentError: the bytes are no whole picture, or one of more than
             ``MAX_PIXELS`` pixels, which is refused before it is decoded.
     """
-    is_jpeg = tf.strings.substr(image_bytes, 0, 2) == b"\xff\xd8"
+    # One branch for what most pictures are: each costs time, taken or not.
     image = tf.cond(
-        is_jpeg,
-        lambda: _decode_jpeg(image_bytes),
-        lambda: _decode_other(image_bytes, tf.constant(MAX_PIXELS, tf.int64)),
+        _is_jpeg(image_bytes) & ~has_exif(image_bytes),
+        lambda: _decode_plain_jpeg(image_bytes, at_least),
+        lambda: _decode_special(image_bytes, tf.constant(MAX_PIXELS, tf.int64), at_least),
     )
     return tf.ensure_shape(image, (None, None, 3))
+
+
+def read_image(image_bytes, image_size, mode="stretch"):
+    """Decodes one picture and brings it to a size.
+
+    Args:
+        image_bytes: [] string, as for ``decode_image``.
+        image_size: ``(H, W)`` in pixels.
+        mode: as for ``resize_image``.
+
+    Returns:
+        [H,W,3] float32, 0..255.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as ``decode_image``.
+        ValueError: ``mode`` is unknown.
+    """
+    return resize_image(decode_image(image_bytes, max(image_size)), image_size, mode)
 
 
 def _apart(*signature):
@@ -74,14 +95,15 @@ def resize_image(image, image_size, mode="stretch"):
             it and all, on black.
 
     Returns:
-        [H,W,3] float32, 0..255; an image that has the size already is unchanged.
+        [H,W,3] float32, 0..255; an image that has the size already is unchanged. Where it shrinks
+        a pixel is the mean of the area that it covers; where a side grows it is interpolated.
 
     Raises:
         ValueError: ``mode`` is unknown.
     """
     if mode not in RESIZE_MODES:
         raise ValueError(f"resize_image: mode must be one of {RESIZE_MODES}, got {mode!r}.")
-    image = tf.cast(image, tf.float32)
+    image_size = tuple(image_size)
 
     def resized():
         height, width = image_size
@@ -90,7 +112,7 @@ def resize_image(image, image_size, mode="stretch"):
             # tf.image.resize_with_pad fails where the short side would round to no pixel at all.
             scale = tf.reduce_max(shape / [float(height), float(width)])
             wanted = tf.clip_by_value(tf.cast(tf.round(shape / scale), tf.int32), 1, image_size)
-            small = tf.image.resize(image, wanted, antialias=True)
+            small = _scale(image, wanted)
             return tf.image.resize_with_crop_or_pad(small, height, width)
         source = image
         if mode == "crop":
@@ -98,11 +120,22 @@ def resize_image(image, image_size, mode="stretch"):
             wanted = tf.cast(tf.round(scale * [float(height), float(width)]), tf.int32)
             wanted = tf.clip_by_value(wanted, 1, tf.shape(image)[:2])
             source = tf.image.resize_with_crop_or_pad(image, wanted[0], wanted[1])
-        return tf.image.resize(source, image_size, antialias=True)
+        return _scale(source, image_size)
 
     same = tf.reduce_all(tf.shape(image)[:2] == tf.constant(image_size))
-    image = tf.cond(same, lambda: image, resized)
+    image = tf.cond(same, lambda: tf.cast(image, tf.float32), resized)
     return tf.ensure_shape(image, (*image_size, 3))
+
+
+def _scale(image, wanted):
+    """Returns an image [h,w,3] of the size ``wanted`` as float32."""
+    shrinks = tf.reduce_all(tf.shape(image)[:2] >= wanted)
+    # A quarter of the time, and it would be blocks where a side grows.
+    return tf.cond(
+        shrinks,
+        lambda: tf.image.resize(image, wanted, "area"),
+        lambda: tf.image.resize(image, wanted, antialias=True),
+    )
 
 
 def decode_batch(image_bytes, image_size, mode="stretch"):
@@ -124,26 +157,27 @@ def decode_batch(image_bytes, image_size, mode="stretch"):
     read = (
         tf.data.Dataset.zip(indices, tf.data.Dataset.from_tensor_slices(image_bytes))
         .map(
-            lambda index, encoded: (
-                index,
-                resize_image(decode_image(encoded), image_size, mode),
-            ),
+            lambda index, encoded: (index, read_image(encoded, image_size, mode)),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .ignore_errors()
     )
-    # The zeros keep the batch whole when nothing at all can be read.
+    # The last row keeps the batch whole when nothing at all can be read, and stands for all that
+    # cannot.
     nothing = tf.data.Dataset.from_tensors(
         (tf.constant(-1, tf.int64), tf.zeros((*image_size, 3)))
     )
     places, images = (
         read.concatenate(nothing).batch(tf.cast(count, tf.int64) + 1).get_single_element()
     )
-    places, images = places[:-1], images[:-1]
-    shape = tf.stack([tf.cast(count, tf.int64), *image_size, 3])
-    batch = tf.scatter_nd(places[:, None], images, shape)
-    valid = tf.scatter_nd(places[:, None], tf.ones_like(places, tf.int32), shape[:1]) > 0
-    return tf.ensure_shape(batch, (None, *image_size, 3)), valid
+    places = places[:-1]
+    found = tf.size(places)
+    rows = tf.tensor_scatter_nd_update(
+        tf.fill([count], found), places[:, None], tf.range(found)
+    )
+    # Rows are copied only where one is missing.
+    images = tf.cond(found == count, lambda: images[:-1], lambda: tf.gather(images, rows))
+    return tf.ensure_shape(images, (None, *image_size, 3)), rows < found
 
 
 def decode_safely(image_bytes, image_size, mode="stretch"):
@@ -161,22 +195,48 @@ def decode_safely(image_bytes, image_size, mode="stretch"):
     return images[0], valid[0]
 
 
-def _decode_jpeg(image_bytes):
-    pixels = tf.reduce_prod(tf.io.extract_jpeg_shape(image_bytes, tf.int64)[:2])
-    with tf.control_dependencies([_check_pixels(pixels, MAX_PIXELS)]):
+def _is_jpeg(image_bytes):
+    return tf.strings.substr(image_bytes, 0, 2) == b"\xff\xd8"
+
+
+def _decode_plain_jpeg(image_bytes, at_least):
+    shape = tf.io.extract_jpeg_shape(image_bytes, tf.int64)[:2]
+
+    def decode(ratio=1):
         # decode_image cannot be told the accurate transform.
-        image = tf.io.decode_jpeg(image_bytes, 3, dct_method="INTEGER_ACCURATE")
-    return tf.cond(
-        has_exif(image_bytes), lambda: _orient_jpeg(image, image_bytes), lambda: image
-    )
+        return tf.io.decode_jpeg(image_bytes, 3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+    with tf.control_dependencies([_check_pixels(tf.reduce_prod(shape), MAX_PIXELS)]):
+        if at_least is None:
+            return decode()
+        times = tf.reduce_min(shape) // at_least
+        return tf.cond(
+            times < 2,
+            decode,
+            lambda: tf.cond(
+                times < 4,
+                lambda: decode(2),
+                lambda: tf.cond(times < 8, lambda: decode(4), lambda: decode(8)),
+            ),
+        )
 
 
-@_apart(tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.string))
-def _orient_jpeg(image, image_bytes):
-    return orient(image, exif_orientation(image_bytes))
+def _decode_special(image_bytes, most, at_least):
+    """Decodes a JPEG that may be turned, or another format."""
+
+    @_apart(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int64))
+    def decode(image_bytes, most):
+        return tf.cond(
+            _is_jpeg(image_bytes),
+            lambda: orient(
+                _decode_plain_jpeg(image_bytes, at_least), exif_orientation(image_bytes)
+            ),
+            lambda: _decode_other(image_bytes, most),
+        )
+
+    return decode(image_bytes, most)
 
 
-@_apart(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int64))
 def _decode_other(image_bytes, most):
     header = read_header(image_bytes)
     pixels = count_pixels(header)

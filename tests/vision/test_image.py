@@ -16,6 +16,7 @@ from keras_vlm.vision.image import (
     decode_image,
     decode_safely,
     orient,
+    read_image,
     resize_image,
 )
 
@@ -139,6 +140,36 @@ def test_a_bmp_palette_may_be_short():
     image = decode_image(bytes(image_bytes)).numpy()
     np.testing.assert_array_equal(image, pillow(bytes(image_bytes)))
     assert tuple(image[0, 1]) == (7, 6, 5)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg, progressive", "jpeg, grey", "jpeg, CMYK"])
+@pytest.mark.parametrize(
+    ("at_least", "halved"), [(38, 0), (37, 0), (19, 0), (18, 1), (10, 1), (9, 2), (4, 3), (1, 3)]
+)
+def test_a_much_larger_jpeg_is_decoded_smaller(kind, at_least, halved):
+    """Pillow has the same from the same library, but for a side that is rounded."""
+    image_bytes = PICTURES[kind]
+    image = decode_image(image_bytes, at_least).numpy()
+    picture = Image.open(io.BytesIO(image_bytes))
+    # One pixel less makes sure that Pillow does not stop before.
+    picture.draft(picture.mode, (max(1, W // 2**halved), max(1, H // 2**halved)))
+    expected = np.asarray(picture.convert("RGB"))
+    assert image.shape == (-(-H // 2**halved), -(-W // 2**halved), 3)
+    tolerance = 1 if "CMYK" in kind else 0
+    np.testing.assert_allclose(image, expected.astype(int), atol=tolerance, rtol=0)
+
+
+def test_a_turned_jpeg_and_other_formats_are_read_like_any():
+    turned = encode(RGB, "JPEG", exif=_exif(6))
+    image = decode_image(turned, 9).numpy()
+    np.testing.assert_array_equal(image, np.rot90(decode_image(JPEG, 9).numpy(), -1))
+    assert decode_image(PNG, 9).shape == (H, W, 3)
+
+
+def _exif(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
 
 
 # What cannot be read
@@ -271,7 +302,7 @@ def test_what_cannot_be_read_spoils_its_own_row_only():
     np.testing.assert_array_equal(valid, wanted)
     assert images.shape == (len(batch), 11, 13, 3)
     for i in range(0, len(batch), 2):
-        alone = resize_image(decode_image(batch[i]), (11, 13))
+        alone = read_image(batch[i], (11, 13))
         np.testing.assert_array_equal(images[i], alone)
     assert not images.numpy()[1::2].any()
 
@@ -293,13 +324,13 @@ def test_a_batch_is_resized_in_its_mode(mode):
     images, valid = decode_batch(tf.constant(batch), [13, 11], mode)
     np.testing.assert_array_equal(valid, [True, False, True])
     for i in (0, 2):
-        alone = resize_image(decode_image(batch[i]), (13, 11), mode)
+        alone = read_image(batch[i], (13, 11), mode)
         np.testing.assert_array_equal(images[i], alone)
 
 
 def test_one_picture_safely():
     image, valid = decode_safely(tf.constant(JPEG), (11, 13), "pad")
-    np.testing.assert_array_equal(image, resize_image(decode_image(JPEG), (11, 13), "pad"))
+    np.testing.assert_array_equal(image, read_image(JPEG, (11, 13), "pad"))
     assert valid
     image, valid = decode_safely(tf.constant(b""), (11, 13))
     assert image.shape == (11, 13, 3)
@@ -344,8 +375,20 @@ def test_orient_in_a_graph(orientation):
 # Sizes
 
 
-def pillow_resize(image, height, width):
-    """Each channel as floats, so that nothing is rounded."""
+def coverage(old, new):
+    """How much of each old pixel lies in each new one: [new,old], rows sum to 1."""
+    edges = np.arange(new + 1) * old / new
+    low = np.maximum(edges[:-1, None], np.arange(old))
+    high = np.minimum(edges[1:, None], np.arange(1, old + 1))
+    return np.maximum(high - low, 0) * new / old
+
+
+def scale(image, height, width):
+    """The mean of the areas that pixels cover; where a side grows, Pillow's, each channel as floats
+    so that nothing is rounded."""
+    if image.shape[0] >= height and image.shape[1] >= width:
+        rows, columns = coverage(image.shape[0], height), coverage(image.shape[1], width)
+        return np.einsum("ih,jw,hwc->ijc", rows, columns, image.astype(float), optimize=True)
     channels = [
         Image.fromarray(image[..., c].astype(np.float32)).resize(
             (width, height), Image.Resampling.BILINEAR
@@ -358,23 +401,23 @@ def pillow_resize(image, height, width):
 def expected_image(image, size, mode):
     height, width = image.shape[:2]
     if mode == "crop":
-        scale = min(height / size[0], width / size[1])
-        tall, wide = round(scale * size[0]), round(scale * size[1])
+        factor = min(height / size[0], width / size[1])
+        tall, wide = round(factor * size[0]), round(factor * size[1])
         top, left = (height - tall) // 2, (width - wide) // 2
         image = image[top : top + tall, left : left + wide]
     if mode != "pad":
-        return pillow_resize(image, *size)
-    scale = max(height / size[0], width / size[1])
-    tall, wide = max(1, round(height / scale)), max(1, round(width / scale))
+        return scale(image, *size)
+    factor = max(height / size[0], width / size[1])
+    tall, wide = max(1, round(height / factor)), max(1, round(width / factor))
     padded = np.zeros((*size, 3), np.float32)
     top, left = (size[0] - tall) // 2, (size[1] - wide) // 2
-    padded[top : top + tall, left : left + wide] = pillow_resize(image, tall, wide)
+    padded[top : top + tall, left : left + wide] = scale(image, tall, wide)
     return padded
 
 
 @pytest.mark.parametrize("mode", RESIZE_MODES)
 @pytest.mark.parametrize("shape", [(37, 53), (53, 37), (5, 7), (7, 101), (101, 7), (29, 23)])
-def test_sizes_are_pillows(shape, mode):
+def test_sizes(shape, mode):
     image = texture(*shape)
     size = (29, 23)
     resized = resize_image(tf.constant(image), size, mode)
