@@ -36,6 +36,37 @@ def count_bits(one, other):
     return np.bitwise_count((one ^ other).view(np.uint64))
 
 
+def look_alikes(hashes, groups):
+    """Finds the pictures that look like one of an earlier group, such as a split.
+
+    Args:
+        hashes: [n] int64.
+        groups: [n] int.
+
+    Returns:
+        A list of ``(one, other, bits)``, sorted: for every picture ``other`` and every earlier
+        group with pictures like it, the most similar of them, or the first of several. However
+        many copies there are of a picture, that is one a picture and group.
+    """
+    unique, which = np.unique(np.asarray(hashes, np.int64), return_inverse=True)
+    firsts, members = [{} for _ in unique], [[] for _ in unique]
+    for place, (number, group) in enumerate(zip(which.tolist(), groups, strict=True)):
+        firsts[number].setdefault(group, place)
+        members[number].append(place)
+    usable = np.flatnonzero(_is_usable(unique)).tolist()
+    pairs = [(number, number, 0) for number in usable if len(firsts[number]) > 1]
+    for one, other, bits in similar_pairs(unique):
+        pairs += [(one, other, bits), (other, one, bits)]
+    best = {}
+    for one, other, bits in pairs:
+        for place in members[other]:
+            for group, first in firsts[one].items():
+                if group < groups[place]:
+                    before = best.get((place, group), (bits, first))
+                    best[place, group] = min(before, (bits, first))
+    return sorted((first, place, bits) for (place, _), (bits, first) in best.items())
+
+
 def similar_pairs(hashes):
     """Finds the pairs of pictures whose hashes differ in ``MOST_BITS`` at most.
 
@@ -49,8 +80,7 @@ def similar_pairs(hashes):
         ``(one, other, bits)``: places with ``one < other``, each pair once.
     """
     hashes = np.asarray(hashes, np.int64)
-    shades = np.bitwise_count(hashes.view(np.uint64))
-    usable = np.flatnonzero((shades > MOST_BITS) & (shades < 64 - MOST_BITS))
+    usable = np.flatnonzero(_is_usable(hashes))
     seen = set()
     for band in range(BANDS):
         keys = (hashes[usable] >> (band * 16)) & 0xFFFF
@@ -67,3 +97,8 @@ def similar_pairs(hashes):
                     if (one, other) not in seen:
                         seen.add((one, other))
                         yield int(one), int(other), int(differing)
+
+
+def _is_usable(hashes):
+    shades = np.bitwise_count(hashes.view(np.uint64))
+    return (shades > MOST_BITS) & (shades < 64 - MOST_BITS)

@@ -25,7 +25,7 @@ class Regions:
 
     Attributes:
         boxes: [R,4] float32, (y0, x0, y1, x1) as shares of height and width, or None.
-        labels: list of R strings, or None.
+        labels: list of R strings, the boxes' or, where there are none, the masks'; or None.
         masks: [R,S,S] of 0 and 1 over the whole picture, or None.
     """
 
@@ -91,7 +91,8 @@ def detect_regions(
         verbose: 1 for a progress bar on standard error, 0 for none.
 
     Returns:
-        The split with ``boxes`` and ``labels``, those of the highest scores first.
+        The split with ``boxes`` and ``labels``, those of the highest scores first; masks that it
+        has stay.
 
     Raises:
         ValueError: an option is out of range, or the detector gives another number of rows.
@@ -119,7 +120,13 @@ def detect_regions(
             found.append(Regions(np.clip(kept, 0, 1), names))
         return found
 
-    return _look(examples, regions_of, image_size, batch_size, verbose)
+    found = _look(examples, regions_of, image_size, batch_size, verbose)
+    if examples.regions is not None:
+        found = [
+            dataclasses.replace(each, masks=before.masks)
+            for before, each in zip(examples.regions, found, strict=True)
+        ]
+    return examples.with_regions(found)
 
 
 def segment_regions(
@@ -137,10 +144,12 @@ def segment_regions(
         verbose: 1 for a progress bar on standard error, 0 for none.
 
     Returns:
-        The split with ``masks`` and ``labels``, the largest first.
+        The split with ``masks``, the largest first, and their ``labels``; where it has boxes these
+        and their labels stay.
 
     Raises:
-        ValueError: an option is out of range, or the segmenter gives another number of label maps.
+        ValueError: an option is out of range, or the segmenter gives another number of label maps,
+            or a label without a name.
     """
 
     def regions_of(images, count):
@@ -149,12 +158,23 @@ def segment_regions(
         _check_rows("segment_regions", "segmenter", "label maps", maps, count)
         for labels in maps:
             masks, numbers = masks_of_labels(labels)
+            if names is not None and max(numbers, default=0) >= len(names):
+                raise ValueError(
+                    "segment_regions: names must have a name for every label, got "
+                    f"{len(names)} names and label {max(numbers)}."
+                )
             order = np.argsort(-masks.sum(axis=(1, 2)), kind="stable")
             told = [str(number if names is None else names[number]) for number in numbers[order]]
             found.append(Regions(None, told, masks[order]))
         return found
 
-    return _look(examples, regions_of, image_size, batch_size, verbose)
+    found = _look(examples, regions_of, image_size, batch_size, verbose)
+    if examples.regions is not None:
+        found = [
+            each if before.boxes is None else dataclasses.replace(before, masks=each.masks)
+            for before, each in zip(examples.regions, found, strict=True)
+        ]
+    return examples.with_regions(found)
 
 
 def _check_rows(where, argument, noun, rows, count):
@@ -170,7 +190,7 @@ def _check_rows(where, argument, noun, rows, count):
 
 
 def _look(examples, regions_of, image_size, batch_size, verbose):
-    """Runs a function over the pictures of a split; a picture that cannot be read has no region."""
+    """Returns what a function finds in each picture of a split; nothing in an unreadable one."""
     check_number("regions", "batch_size", batch_size, minimum=1, integer=True)
     size = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     pictures = examples.dataset().map(lambda example: example["image_bytes"]).batch(batch_size)
@@ -185,4 +205,4 @@ def _look(examples, regions_of, image_size, batch_size, verbose):
         if progress:
             with contextlib.redirect_stdout(sys.stderr):
                 progress.update(len(found))
-    return examples.with_regions(found)
+    return found

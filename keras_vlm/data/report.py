@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vlm.data.perceptual_hash import hash_picture, similar_pairs
+from keras_vlm.data.perceptual_hash import hash_picture, look_alikes
 from keras_vlm.data.questions import flatten
 from keras_vlm.text.units import UNIT_OF_LANGUAGE, UNITS
 from keras_vlm.vision.image import decode_image
@@ -54,10 +54,10 @@ def describe_data(splits, *, verbose=1):
             **_describe_texts(examples),
             **_describe_regions(examples),
         }
+    groups = [number for number, each in enumerate(hashes) for _ in each]
     duplicates = [
         {"one": list(places[one]), "other": list(places[other]), "bits": bits}
-        for one, other, bits in similar_pairs(np.concatenate(hashes))
-        if places[one][0] != places[other][0]
+        for one, other, bits in look_alikes(np.concatenate(hashes), groups)
     ]
     skipped = {reason: len(ids) for reason, ids in getattr(splits, "skipped", {}).items()}
     return {

@@ -14,7 +14,13 @@ import tensorflow as tf
 
 from keras_vlm.data import load_data
 from keras_vlm.data.convert import NOTE, convert_data
-from keras_vlm.data.perceptual_hash import MOST_BITS, count_bits, hash_picture, similar_pairs
+from keras_vlm.data.perceptual_hash import (
+    MOST_BITS,
+    count_bits,
+    hash_picture,
+    look_alikes,
+    similar_pairs,
+)
 from keras_vlm.data.regions import Regions
 from keras_vlm.data.report import describe_data, judge
 from keras_vlm.data.sources.base import BytesExamples
@@ -67,6 +73,33 @@ def test_similar_pairs_are_all_there_are():
     assert set(found) == expected
     assert len(expected) > 5
     assert list(similar_pairs([0, 0, 1])) == []
+
+
+def test_look_alikes_are_one_a_picture_and_earlier_group():
+    random = np.random.default_rng(1)
+    some = random.integers(-(2**63), 2**63 - 1, 9)
+    hashes = some[random.integers(0, 9, 70)] ^ (1 << random.integers(0, 5, 70))
+    hashes[::7] = 0
+    groups = np.sort(random.integers(0, 3, 70)).tolist()
+    expected = []
+    for place in range(70):
+        for group in range(groups[place]):
+            near = [
+                (int(np.bitwise_count(np.uint64(hashes[i] ^ hashes[place]))), i)
+                for i in range(70)
+                if groups[i] == group and hashes[i] and hashes[place]
+            ]
+            bits, one = min(near, default=(64, None))
+            expected += [(one, place, bits)] if bits <= MOST_BITS else []
+    found = look_alikes(hashes, groups)
+    assert found == sorted(expected)
+    assert len(found) > 20
+
+
+def test_a_placeholder_of_which_there_are_many_copies_is_no_square_of_work():
+    hashes = np.full(60_000, 0x1234_5678_9ABC_DEF0)
+    found = look_alikes(hashes, [0] * 30_000 + [1] * 30_000)
+    assert found == [(0, place, 0) for place in range(30_000, 60_000)]
 
 
 def test_a_report():

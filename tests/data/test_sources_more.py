@@ -263,6 +263,7 @@ def instances():
             {"image_id": 7, "category_id": 9, "bbox": [0, 0, 200, 100],
              "segmentation": {"size": [100, 200], "counts": [0, 10000, 10000]}},
             {"image_id": 99, "bbox": [0, 0, 1, 1]},
+            {"image_id": 7, "category_id": 3, "bbox": [0, 0, 200, 100], "iscrowd": 1},
         ],
     }  # fmt: skip
 

@@ -238,8 +238,8 @@ def test_a_detector_and_a_segmenter_give_regions(examples):
     element = next(iter(found.dataset()))
     assert element["labels"].numpy().tolist() == [b"cat", b"dog"]
     np.testing.assert_allclose(element["boxes"], [[0.1, 0.1, 0.2, 0.2], [0, 0, 0.5, 1.0]])
-    assert "masks" not in element
-    assert "masks" in next(iter(examples.dataset()))
+    before = next(iter(examples.dataset()))
+    np.testing.assert_array_equal(element["masks"], before["masks"])
     few = detect_regions(examples, detector, image_size=(64, 48), least_score=0.5, verbose=0)
     assert len(next(iter(few.dataset()))["boxes"]) == 1
 
@@ -249,10 +249,16 @@ def test_a_detector_and_a_segmenter_give_regions(examples):
         labels[:, :2, :2] = 1
         return labels
 
-    found = segment_regions(examples, segmenter, names=["", "sky", "sea"], verbose=0)
-    element = next(iter(found.dataset()))
-    assert element["labels"].numpy().tolist() == [b"sea", b"sky"]
-    np.testing.assert_allclose(element["masks"].numpy().mean(axis=(1, 2)), [0.4, 0.02], atol=0.01)
+    bare = load_data("scenes:5")["train"]
+    for split, labels in ((bare, [b"sea", b"sky"]), (found, [b"cat", b"dog"])):
+        both = segment_regions(split, segmenter, names=["", "sky", "sea"], verbose=0)
+        element = next(iter(both.dataset()))
+        assert element["labels"].numpy().tolist() == labels
+        covered = element["masks"].numpy().mean(axis=(1, 2))
+        np.testing.assert_allclose(covered, [0.4, 0.02], atol=0.01)
+    np.testing.assert_allclose(element["boxes"], [[0.1, 0.1, 0.2, 0.2], [0, 0, 0.5, 1.0]])
+    with pytest.raises(ValueError, match="a name for every label, got 2 names and label 2"):
+        segment_regions(bare, segmenter, names=["", "sky"], verbose=0)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ def read_instances(path, *, image_id_key="id"):
 
     Returns:
         A dict from image id to ``Regions``, the largest region first, of every picture that the
-        file lists; masks where the annotations have a segmentation.
+        file lists; masks where the annotations have a segmentation. Crowds (``iscrowd``) are left
+        out: they are no object.
 
     Raises:
         DataError: the JSON is broken, a key is missing, or a region is not in the picture.
@@ -49,7 +50,7 @@ def read_instances(path, *, image_id_key="id"):
     for place, annotation in enumerate(get_key(content, "annotations", path, list)):
         where = f"{path}: annotations[{place}]"
         image_id = get_key(annotation, "image_id", where, (int, str))
-        if image_id in pictures:
+        if image_id in pictures and not annotation.get("iscrowd"):
             _, size, found = pictures[image_id]
             found.append(_region(annotation, size, names, where))
     return {name: _regions(found) for name, _, found in pictures.values()}
