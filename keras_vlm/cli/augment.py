@@ -16,6 +16,7 @@ def add_arguments(parser):
     parser.add_argument("--html", metavar="FILE", required=True, help="the page to write")
     parser.add_argument("--split", default="train", help="default: train")
     parser.add_argument("--language", default="en", help="of the captions (default: en)")
+    parser.add_argument("--keys", help="names of the data's own keys, as for keras-vlm train")
     parser.add_argument("--pictures", type=int, default=4, help="how many (default: 4)")
     parser.add_argument("--views", type=int, default=6, help="changes of each (default: 6)")
     parser.add_argument("--image-size", type=int, default=224, help="pixels a side (default: 224)")
@@ -31,7 +32,9 @@ def run(options):
     from keras_vlm.vision.augmentation import AUGMENTATIONS
 
     check_choice("keras-vlm augment", "--augment", options.augment, AUGMENTATIONS)
-    examples = load_data(options.data, language=options.language)[options.split]
+    examples = load_data(options.data, language=options.language, keys=options.keys)[
+        options.split
+    ]
     sections, jpegs = [], {}
     for image_id, views in augmented_views(
         examples,

@@ -65,7 +65,8 @@ HELP = {
     "temporal": "how frames become one memory: mean, lstm, transformer (where nothing is given) or "
     "attention; with --start a model of pictures, how its frames do",
     "num_frames": "frames of a clip, spread evenly over it; 8 where nothing is given",
-    "text": "text layers: lstm, gru or transformer; for retrieval and questions also bag",
+    "text": "text layers: lstm, gru or transformer; for retrieval and questions also bag, or "
+    "keras_hub:PRESET with its own words",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for "
     "questions also stacked_attention, hadamard, co_attention, cross_attention",
     "fusion_layers": "layers of co_attention or cross_attention",

@@ -176,8 +176,11 @@ def _pair(first, other, uniform):
     asked = []
     for one, two in ((first, other), (other, first)):
         names = {"kind": (one.colour, one.shape), "other": (two.colour, two.shape)}
-        if first.size != other.size:
-            asked.append(("larger", names, "yes" if one.size == "large" else "no"))
+        # A yes in every second pair, a no as often; of these half about two of one size, so that it
+        # is not enough to look at one of them.
+        larger = one.size == "large" and two.size == "small"
+        if larger or uniform() < (0.5 if one.size != two.size else 0.25):
+            asked.append(("larger", names, "yes" if larger else "no"))
         # Sizes are even, so that both answers are as likely.
         asked.append(("as_large", names, "yes" if one.size == two.size else "no"))
         seen = relation(one, two)

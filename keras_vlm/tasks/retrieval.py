@@ -21,8 +21,8 @@ from keras_vlm.tasks import base
 from keras_vlm.tasks.base import PRECISIONS, PairModel, resolve_optimizer
 from keras_vlm.tasks.gradient_cache import cached_gradients
 from keras_vlm.tasks.towers import CaptionVectors, PairScores, RealTokens, Tower
-from keras_vlm.text import TEXT_ENCODERS, Tokenizer
-from keras_vlm.text.encoders import TextEncoder
+from keras_vlm.text import Tokenizer
+from keras_vlm.text.foreign import resolve_text_encoder
 from keras_vlm.vision.backbones import resolve_backbone
 
 # Sentences that a label becomes, for classification; "{}" is the label.
@@ -52,8 +52,8 @@ def build_retriever(
             ``Backbone`` such as a captioner's ``encoder``, or any Keras model from images [B,H,W,3]
             in 0..255 to [B,h,w,C] or [B,N,C].
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
-        text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"bag"`` or an encoder of your own
-            measures, such as ``GRUEncoder(hidden_dim=1024)``.
+        text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"bag"``, ``"keras_hub:PRESET"`` (with
+            the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures, such as ``GRUEncoder(hidden_dim=1024)``.
         dim: width E of the common space, or two ``Tower`` of your own measures, the picture's and
             the text's.
         loss: ``"contrastive"`` (CLIP), ``"sigmoid"`` (SigLIP), ``"triplet"`` (VSE++) or a
@@ -86,8 +86,7 @@ def build_retriever(
 
     policy = keras.DTypePolicy(precision)
     encoder = resolve_backbone(backbone, image_size, dtype=policy)
-    makers = base.makers_of(TEXT_ENCODERS, policy)
-    text_encoder = resolve(where, "text", text, makers, TextEncoder)
+    text_encoder = resolve_text_encoder(where, text, tokenizer, policy)
     pair_loss = resolve(where, "loss", loss, PAIR_LOSSES, PairLoss)
     if isinstance(dim, (tuple, list)):
         image_tower, text_tower = dim

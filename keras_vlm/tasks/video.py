@@ -17,10 +17,9 @@ from keras_vlm.tasks.video_models import (
 )
 from keras_vlm.tasks.vqa import assemble, choose_loss, resolve_words
 from keras_vlm.tasks.vqa_models import VQAModel
-from keras_vlm.text import TEXT_ENCODERS
 from keras_vlm.text.answers import AnswerVocabulary
 from keras_vlm.text.decoder import fresh_copy
-from keras_vlm.text.encoders import TextEncoder
+from keras_vlm.text.foreign import resolve_text_encoder
 from keras_vlm.vision.backbones import resolve_backbone
 from keras_vlm.vision.frame_encoder import FrameEncoder
 from keras_vlm.vision.temporal import TEMPORALS, Temporal
@@ -148,7 +147,7 @@ def build_video_qa(
 
     encoder, policy = _make_encoder(where, backbone, num_frames)
     temporal = _make_temporal(where, temporal, policy)
-    text = resolve(where, "text", text, makers_of(TEXT_ENCODERS, policy), TextEncoder)
+    text = resolve_text_encoder(where, text, tokenizer, policy)
     makers = makers_of(QUESTION_FUSIONS, policy)
     fusion = resolve(where, "fusion", fusion, makers, QuestionFusion)
 

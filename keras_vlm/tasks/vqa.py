@@ -16,9 +16,9 @@ from keras_vlm.losses import ANSWER_LOSSES, MaskedCrossEntropy
 from keras_vlm.tasks.base import PRECISIONS, check_reads, makers_of, resolve_optimizer
 from keras_vlm.tasks.question_reader import AnswerWriter, QuestionReader
 from keras_vlm.tasks.vqa_models import ChoosingVQAModel, WritingVQAModel
-from keras_vlm.text import TEXT_ENCODERS, LSTMDecoder, Tokenizer
+from keras_vlm.text import LSTMDecoder, Tokenizer
 from keras_vlm.text.answers import AnswerVocabulary, normalize_answer
-from keras_vlm.text.encoders import TextEncoder
+from keras_vlm.text.foreign import resolve_text_encoder
 from keras_vlm.vision.backbones import resolve_backbone
 
 ANSWERS = ("auto", "choose", "write")
@@ -49,8 +49,8 @@ def build_vqa(  # noqa: PLR0913 - what a model is made of
         tokenizer: a ``Tokenizer`` of questions, or a data split to make one of.
         answers: an ``AnswerVocabulary``, from which the model then chooses; a ``Tokenizer`` of
             answers, in whose words it writes; or a data split, for ``choose_answers`` to decide.
-        text: ``"lstm"``, ``"gru"``, ``"transformer"``, ``"bag"`` or an encoder of your own
-            measures, such as ``GRUEncoder(hidden_dim=512)``.
+        text: ``"lstm"``, ``"gru"``, ``"transformer"``, ``"bag"``, ``"keras_hub:PRESET"`` (with
+            the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures, such as ``GRUEncoder(hidden_dim=512)``.
         fusion: ``"concat"`` (the classical model: picture vector beside question vector),
             ``"attention"``, ``"additive"``, ``"dot_product"``, ``"stacked_attention"``,
             ``"hadamard"``, ``"co_attention"``, ``"cross_attention"``, or a ``QuestionFusion``.
@@ -81,8 +81,7 @@ def build_vqa(  # noqa: PLR0913 - what a model is made of
 
     policy = keras.DTypePolicy(precision)
     encoder = resolve_backbone(backbone, image_size, dtype=policy)
-    makers = makers_of(TEXT_ENCODERS, policy)
-    text_encoder = resolve(where, "text", text, makers, TextEncoder)
+    text_encoder = resolve_text_encoder(where, text, tokenizer, policy)
     fusion = resolve(where, "fusion", fusion, makers_of(QUESTION_FUSIONS, policy), QuestionFusion)
 
     reader = QuestionReader(

@@ -19,6 +19,7 @@ from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import RetrievalScores
 from keras_vlm.training.run import TrainingRun, train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
+from keras_vlm.training.run_text import make_text_reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +123,17 @@ def _build(run, training, found, optimizer):
             if len(weights) == len(getattr(retriever, part).get_weights()):
                 getattr(retriever, part).set_weights(weights)
         return retriever
-    tokenizer = Tokenizer.fit(
-        training,
-        unit=run.unit,
-        max_length=run.max_length,
-        minimum_count=run.minimum_count,
-        language=run.language,
-    )
     policy = keras.DTypePolicy(run.precision)
-    text_encoder = TEXT_ENCODERS[run.text](
-        hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=policy
+    tokenizer, text_encoder = make_text_reader(
+        run,
+        policy,
+        lambda: Tokenizer.fit(
+            training,
+            unit=run.unit,
+            max_length=run.max_length,
+            minimum_count=run.minimum_count,
+            language=run.language,
+        ),
     )
     towers = [
         Tower(run.dim, pooling=pooling, dropout=dropout, dtype=policy)

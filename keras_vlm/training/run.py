@@ -15,6 +15,8 @@ from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.core.files import check_output_folder, replace_file, write_json
 from keras_vlm.data import load_data
 from keras_vlm.tasks.base import PRECISIONS
+from keras_vlm.text import TEXT_ENCODERS
+from keras_vlm.text.foreign import PREFIX
 from keras_vlm.text.units import UNITS
 from keras_vlm.training.callbacks import TrainingBackup
 from keras_vlm.training.plots import plot_history
@@ -125,7 +127,9 @@ class TrainingRun:
         """
         where = type(self).__name__
         for name, table in self.TABLES.items():
-            check_choice(where, name, getattr(self, name), table)
+            foreign = table is TEXT_ENCODERS and self.text.startswith(PREFIX)
+            if not foreign:
+                check_choice(where, name, getattr(self, name), table)
         if self.augment is not None:
             check_choice(where, "augment", self.augment, AUGMENTATIONS)
         for name in ("epochs", "batch_size", "captions_per_image"):

@@ -20,6 +20,7 @@ from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import VQAScores
 from keras_vlm.training.run import TrainingRun, train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
+from keras_vlm.training.run_text import make_text_reader
 
 # The fusions that have layers to count.
 LAYERED = ("co_attention", "cross_attention")
@@ -177,13 +178,18 @@ def fresh_parts(run, training, policy):
         policy: Keras dtype policy.
     """
     layers = {} if run.fusion_layers is None else {"num_layers": run.fusion_layers}
-    return {
-        "tokenizer": fit_question_tokenizer(
+    tokenizer, text_encoder = make_text_reader(
+        run,
+        policy,
+        lambda: fit_question_tokenizer(
             training,
             max_length=run.max_length,
             minimum_count=run.minimum_count,
             unit=run.unit,
         ),
+    )
+    return {
+        "tokenizer": tokenizer,
         "answers": choose_answers(
             training,
             run.answers,
@@ -191,9 +197,7 @@ def fresh_parts(run, training, policy):
             activation=run.activation,
             balanced=run.balance == "loss",
         ),
-        "text": TEXT_ENCODERS[run.text](
-            hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=policy
-        ),
+        "text": text_encoder,
         "fusion": QUESTION_FUSIONS[run.fusion](dtype=policy, **layers),
     }
 

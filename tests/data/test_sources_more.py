@@ -143,6 +143,21 @@ def test_tar_files(shards):
     assert one.image_ids == train.image_ids
 
 
+def test_shards_that_number_their_pictures_alike(tmp_path):
+    for shard in range(2):
+        members = {"0.jpg": jpeg(shard), "0.txt": b"a dog", "1.md": b"", "1.txt": b"no picture"}
+        write_tar(tmp_path / f"train-{shard}.tar", members)
+    write_tar(
+        tmp_path / "train-2.tar",
+        {"train-2/0.jpg": jpeg(7), "train-2/0.txt": b"x", "0.jpg": b"", "0.txt": b"y"},
+    )
+    train = load_data(f"webdataset:{tmp_path}/*.tar")["train"]
+    assert train.image_ids == ["0", "train-1/0", "train-2/0"]
+    assert train.skipped == {"of a name that is there already": ["train-2/0"]}
+    images = [e["image_bytes"] for e in train.dataset().as_numpy_iterator()]
+    assert images == [jpeg(0), jpeg(1), jpeg(7)]
+
+
 def test_tar_files_keep_the_zeros_at_a_pictures_end(tmp_path):
     picture = jpeg(6) + b"\x00\x00\x00"
     write_tar(tmp_path / "train.tar", {"a.jpg": picture, "a.txt": b"a dog"})

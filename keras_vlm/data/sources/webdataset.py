@@ -114,12 +114,19 @@ class TarExamples(PictureExamples):
 
 
 def _open_split(split, language, shards):
-    image_ids, captions, places, regions, without = [], [], [], [], []
+    image_ids, captions, places, regions, without, again = [], [], [], [], [], []
+    seen = set()
     for shard in shards:
         for key, members in _read_shard(shard):
             image = next((members[s] for s in members if s in IMAGE_SUFFIXES), None)
             if image is None:
                 continue
+            # Shards may number their pictures each from 0; within one a name is a picture's.
+            key = key if key not in seen else f"{pathlib.Path(shard).stem}/{key}"
+            if key in seen:
+                again.append(key)
+                continue
+            seen.add(key)
             texts, boxes = _captions(members)
             if not texts:
                 without.append(key)
@@ -141,7 +148,7 @@ def _open_split(split, language, shards):
         image_ids,
         captions,
         places,
-        skipped={"without captions": without},
+        skipped={"without captions": without, "of a name that is there already": again},
         regions=regions if any_boxes else None,
     )
 
