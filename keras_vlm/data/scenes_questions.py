@@ -5,15 +5,16 @@ Each is drawn so that, whatever the words of a question are, all of its possible
 likely: who does not look at the picture stays at chance. Two means: a yes or no is drawn by a fair
 coin before what is asked, and shapes, colours, sizes and places are even in scenes; questions of
 counts and colours are dropped until each answer to the same question occurs equally often in a
-split, so that few scenes leave none of them. The same questions stand in the same places in every
-language. Refuses to know pixels.
+split, so that few scenes leave none of them. Nor does half a look do: sizes are compared where
+a third shape is there and not all are alike, so that both have to be found. The same questions
+stand in the same places in every language. Refuses to know pixels.
 """
 
 import numpy as np
 
 from keras_vlm.core.checks import check_choice
 from keras_vlm.data.questions import Question
-from keras_vlm.data.scenes import COLOURS, OPPOSITES, SHAPES, is_clear, place, relation
+from keras_vlm.data.scenes import COLOURS, OPPOSITES, SHAPES, SIZES, is_clear, place, relation
 from keras_vlm.data.scenes_captions import SEPARATORS, WORDS
 
 QUESTIONS = {
@@ -21,6 +22,7 @@ QUESTIONS = {
         "colour_there": "is there a {colour} shape ?",
         "shape_there": "is there a {shape} ?",
         "kind_there": "is there a {kind} in the picture ?",
+        "size_there": "is there a {size} {kind} ?",
         "count": "how many shapes are there ?",
         "count_colour": "how many {colour} shapes are there ?",
         "count_shape": "how many {plural} are there ?",
@@ -36,6 +38,7 @@ QUESTIONS = {
         "colour_there": "图中有{colour}的图形吗？",
         "shape_there": "图中有{shape}吗？",
         "kind_there": "图中有{kind}吗？",
+        "size_there": "图中有{size}{kind}吗？",
         "count": "图中有几个图形？",
         "count_colour": "图中有几个{colour}的图形？",
         "count_shape": "图中有几个{shape}？",
@@ -52,6 +55,7 @@ TYPES = {
     "colour_there": "existence",
     "shape_there": "existence",
     "kind_there": "existence",
+    "size_there": "existence",
     "count": "count",
     "count_colour": "count",
     "count_shape": "count",
@@ -72,6 +76,13 @@ EVEN = {
     "count_colour": (0, 1, 2),
     "count_shape": (0, 1, 2),
     "colour": tuple(COLOURS),
+}
+# Shares of the comparisons of two sizes that are asked, see ``_compare``.
+LARGER_KEPT = {
+    ("large", "small"): 1.0,
+    ("small", "large"): 0.25,
+    ("large", "large"): 1.0,
+    ("small", "small"): 0.5,
 }
 # So that the questions differ from what the scene's own seed draws.
 SALT = 7919
@@ -139,8 +150,11 @@ def _draw(scene):
         for one in objects
         if is_clear(one.x - 0.5, one.y - 0.5)
     ]
+    mixed = len(objects) > 2 and len({one.size for one in objects}) > 1
     for other in objects[1:]:
         asked += _pair(objects[0], other, uniform)
+        if mixed:
+            asked += _compare(objects[0], other, uniform)
     return asked
 
 
@@ -168,6 +182,10 @@ def _existence(objects, uniform, pick):
         )
         colour, shape = pick(kind for kind in near if kind not in kinds)
     asked.append(("kind_there", {"kind": (colour, shape)}, "yes" if yes else "no"))
+    one, yes = pick(objects), uniform() < 0.5
+    size = one.size if yes else next(size for size in SIZES if size != one.size)
+    what = {"size": size, "kind": (one.colour, one.shape)}
+    asked.append(("size_there", what, "yes" if yes else "no"))
     return asked
 
 
@@ -176,18 +194,29 @@ def _pair(first, other, uniform):
     asked = []
     for one, two in ((first, other), (other, first)):
         names = {"kind": (one.colour, one.shape), "other": (two.colour, two.shape)}
-        # A yes in every second pair, a no as often; of these half about two of one size, so that it
-        # is not enough to look at one of them.
-        larger = one.size == "large" and two.size == "small"
-        if larger or uniform() < (0.5 if one.size != two.size else 0.25):
-            asked.append(("larger", names, "yes" if larger else "no"))
-        # Sizes are even, so that both answers are as likely.
-        asked.append(("as_large", names, "yes" if one.size == two.size else "no"))
         seen = relation(one, two)
         asked.append(("where", names, seen))
         side = seen if uniform() < 0.5 else OPPOSITES[seen]
         form = "beside" if seen in {"left", "right"} else "over"
         asked.append((form, {**names, "side": side}, "yes" if side == seen else "no"))
+    return asked
+
+
+def _compare(first, other, uniform):
+    """Compares two objects of a picture with three, not all of one size, in either order.
+
+    Of three ordered pairs in two cases the sizes differ. Questions are left out so that both
+    answers are as likely, and so that of a large object's comparisons each third is a no.
+    """
+    asked = []
+    for one, two in ((first, other), (other, first)):
+        names = {"kind": (one.colour, one.shape), "other": (two.colour, two.shape)}
+        same = one.size == two.size
+        larger = one.size == "large" and not same
+        if uniform() < LARGER_KEPT[one.size, two.size]:
+            asked.append(("larger", names, "yes" if larger else "no"))
+        if same or uniform() < 0.5:
+            asked.append(("as_large", names, "yes" if same else "no"))
     return asked
 
 

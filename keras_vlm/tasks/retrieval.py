@@ -53,7 +53,8 @@ def build_retriever(
             in 0..255 to [B,h,w,C] or [B,N,C].
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
         text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"bag"``, ``"keras_hub:PRESET"`` (with
-            the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures, such as ``GRUEncoder(hidden_dim=1024)``.
+            the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures,
+            such as ``GRUEncoder(hidden_dim=1024)``.
         dim: width E of the common space, or two ``Tower`` of your own measures, the picture's and
             the text's.
         loss: ``"contrastive"`` (CLIP), ``"sigmoid"`` (SigLIP), ``"triplet"`` (VSE++) or a

@@ -50,7 +50,8 @@ def build_vqa(  # noqa: PLR0913 - what a model is made of
         answers: an ``AnswerVocabulary``, from which the model then chooses; a ``Tokenizer`` of
             answers, in whose words it writes; or a data split, for ``choose_answers`` to decide.
         text: ``"lstm"``, ``"gru"``, ``"transformer"``, ``"bag"``, ``"keras_hub:PRESET"`` (with
-            the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures, such as ``GRUEncoder(hidden_dim=512)``.
+            the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures,
+            such as ``GRUEncoder(hidden_dim=512)``.
         fusion: ``"concat"`` (the classical model: picture vector beside question vector),
             ``"attention"``, ``"additive"``, ``"dot_product"``, ``"stacked_attention"``,
             ``"hadamard"``, ``"co_attention"``, ``"cross_attention"``, or a ``QuestionFusion``.

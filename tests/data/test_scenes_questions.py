@@ -40,7 +40,7 @@ def true_answer(scene, text):
         words = words.split()
         return [
             one for one in scene.objects
-            if all(word in (one.colour, one.shape) for word in words if word != "shape")
+            if all(word in (one.size, one.colour, one.shape) for word in words if word != "shape")
         ]  # fmt: skip
 
     yes = {True: "yes", False: "no"}
@@ -54,7 +54,7 @@ def true_answer(scene, text):
         return one.colour
     if match := re.fullmatch(r"is the (.+) larger than the (.+) \?", text):
         [one], [other] = find(match[1]), find(match[2])
-        return yes[one.radius > other.radius]
+        return yes[(one.size, other.size) == ("large", "small")]
     if match := re.fullmatch(r"is the (.+) as large as the (.+) \?", text):
         [one], [other] = find(match[1]), find(match[2])
         return yes[one.size == other.size]
@@ -104,8 +104,29 @@ def test_pairs_are_asked_about_in_either_order(scenes, asked):
         alone = scene.objects[0]
         if not others:
             assert places == (max(abs(alone.x - 0.5), abs(alone.y - 0.5)) >= 0.08)
-        uneven = sum(one.size != scene.objects[0].size for one in scene.objects[1:])
-        assert counts["comparison"] == 2 * (others + uneven)
+
+
+def test_comparisons_need_both_sizes(scenes, asked):
+    """Whoever looks at one shape only, or at whether there are both sizes, is often wrong."""
+    seen = collections.defaultdict(collections.Counter)
+    for scene, questions in zip(scenes, asked, strict=True):
+        for question in questions:
+            if question.question_type != "comparison":
+                continue
+            assert len({one.size for one in scene.objects}) == 2
+            assert len(scene.objects) == 3
+            larger = " larger " in question.text
+            kinds = re.findall(r"the (\w+) (\w+)", question.text)
+            for place, kind in enumerate(kinds):
+                [one] = [o for o in scene.objects if (o.colour, o.shape) == kind]
+                seen[larger, place, one.size][question.answer] += 1
+            seen[larger][question.answer] += 1
+    for larger in (True, False):
+        assert 0.4 < seen[larger]["yes"] / seen[larger].total() < 0.6
+    for key, counts in seen.items():
+        # A small one is larger than none, and none is larger than a large one.
+        if isinstance(key, tuple) and key not in {(True, 0, "small"), (True, 1, "large")}:
+            assert max(counts.values()) / counts.total() < 0.85, (key, counts)
 
 
 def test_the_same_in_chinese(scenes, asked):
