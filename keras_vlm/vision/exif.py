@@ -20,15 +20,15 @@ def has_exif(image_bytes):
     Returns:
         bool, of the same shape.
     """
-    prefix = tf.strings.substr(image_bytes, 0, SEARCHED_BYTES)
     # Most files begin with their tables, or have them after the JFIF segment of 16 bytes. EXIF
     # comes before tables, so those need no search.
-    start = tf.strings.substr(tf.strings.join([prefix, b"\0" * 22]), 0, 22)
+    start = tf.strings.join([tf.strings.substr(image_bytes, 0, 22), b"\0" * 22])
     has_jfif = tf.strings.substr(start, 2, 4) == b"\xff\xe0\x00\x10"
     has_tables = tf.strings.substr(start, 2, 2) == b"\xff\xdb"
     has_tables |= has_jfif & (tf.strings.substr(start, 20, 2) == b"\xff\xdb")
-    prefix = tf.where(has_tables, b"", prefix)
-    return tf.strings.regex_full_match(prefix, r"\C*Exif\x00\x00\C*")
+    lengths = tf.where(has_tables, 0, SEARCHED_BYTES)
+    searched = tf.strings.substr(image_bytes, tf.zeros_like(lengths), lengths)
+    return tf.strings.regex_full_match(searched, r"\C*Exif\x00\x00\C*")
 
 
 def exif_orientation(image_bytes):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_vlm.vision.exif import MOST_ENTRIES, SEARCHED_BYTES, exif_orientation
+from keras_vlm.vision.exif import MOST_ENTRIES, SEARCHED_BYTES, exif_orientation, has_exif
 from keras_vlm.vision.image import decode_image
 
 ORDERS = {"little": "<", "big": ">"}
@@ -80,6 +80,25 @@ def test_only_the_first_exif_counts():
     """A preview inside the picture may have its own."""
     first = jpeg(tiff(">", [orientation_entry(">", 8)]))
     assert orientation_of(first + jpeg(tiff("<", [orientation_entry("<", 3)]))) == 8
+
+
+def test_a_file_that_begins_with_its_tables_has_none():
+    plain, turned = jpeg(), jpeg(tiff(">", [orientation_entry(">", 8)]))
+    jfif = b"\xff\xe0\0\x10JFIF\0" + bytes(9)
+    assert plain[2:6] == jfif[:4]
+    without_jfif = plain[:2] + plain[20:]
+    batch = {
+        plain + b"Exif\0\0": False,
+        without_jfif + b"Exif\0\0": False,
+        turned: True,
+        turned[:2] + jfif + turned[2:]: True,
+        jpeg(comment=b"a comment") + b"Exif\0\0": True,
+        jpeg(comment=b"a comment"): False,
+        b"": False,
+    }
+    found = has_exif(tf.constant(list(batch)))
+    np.testing.assert_array_equal(found, list(batch.values()))
+    assert [bool(has_exif(tf.constant(each))) for each in batch] == list(batch.values())
 
 
 def test_the_tag_may_stand_at_the_end_of_what_is_searched():
