@@ -1,6 +1,6 @@
 """Questions about rendered scenes, in English and in Chinese, whose words never tell the answer.
 
-Five types: existence, count, colour, comparison, relation (to another shape or to the picture).
+Six types: existence, count, colour, size, comparison, relation (to another shape or the picture).
 Each is drawn so that, whatever the words of a question are, all of its possible answers are equally
 likely: who does not look at the picture stays at chance. Two means: a yes or no is drawn by a fair
 coin before what is asked, and shapes, colours, sizes and places are even in scenes; questions of
@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_vlm.core.checks import check_choice
 from keras_vlm.data.questions import Question
-from keras_vlm.data.scenes import COLOURS, OPPOSITES, SHAPES, SIZES, is_clear, place, relation
+from keras_vlm.data.scenes import COLOURS, OPPOSITES, SHAPES, is_clear, place, relation
 from keras_vlm.data.scenes_captions import SEPARATORS, WORDS
 
 QUESTIONS = {
@@ -22,11 +22,11 @@ QUESTIONS = {
         "colour_there": "is there a {colour} shape ?",
         "shape_there": "is there a {shape} ?",
         "kind_there": "is there a {kind} in the picture ?",
-        "size_there": "is there a {size} {kind} ?",
         "count": "how many shapes are there ?",
         "count_colour": "how many {colour} shapes are there ?",
         "count_shape": "how many {plural} are there ?",
         "colour": "what colour is the {shape} ?",
+        "size": "how large is the {kind} ?",
         "larger": "is the {kind} larger than the {other} ?",
         "as_large": "is the {kind} as large as the {other} ?",
         "place": "where in the picture is the {kind} ?",
@@ -38,11 +38,11 @@ QUESTIONS = {
         "colour_there": "图中有{colour}的图形吗？",
         "shape_there": "图中有{shape}吗？",
         "kind_there": "图中有{kind}吗？",
-        "size_there": "图中有{size}{kind}吗？",
         "count": "图中有几个图形？",
         "count_colour": "图中有几个{colour}的图形？",
         "count_shape": "图中有几个{shape}？",
         "colour": "{shape}是什么颜色？",
+        "size": "{kind}有多大？",
         "larger": "{kind}比{other}大吗？",
         "as_large": "{kind}和{other}一样大吗？",
         "place": "{kind}在图中的哪一边？",
@@ -55,11 +55,11 @@ TYPES = {
     "colour_there": "existence",
     "shape_there": "existence",
     "kind_there": "existence",
-    "size_there": "existence",
     "count": "count",
     "count_colour": "count",
     "count_shape": "count",
     "colour": "colour",
+    "size": "size",
     "larger": "comparison",
     "as_large": "comparison",
     "place": "relation",
@@ -145,6 +145,7 @@ def _draw(scene):
         for one in objects
         if shapes.count(one.shape) == 1
     ]
+    asked += [("size", {"kind": (one.colour, one.shape)}, one.size) for one in objects]
     asked += [
         ("place", {"kind": (one.colour, one.shape)}, place(one))
         for one in objects
@@ -182,10 +183,6 @@ def _existence(objects, uniform, pick):
         )
         colour, shape = pick(kind for kind in near if kind not in kinds)
     asked.append(("kind_there", {"kind": (colour, shape)}, "yes" if yes else "no"))
-    one, yes = pick(objects), uniform() < 0.5
-    size = one.size if yes else next(size for size in SIZES if size != one.size)
-    what = {"size": size, "kind": (one.colour, one.shape)}
-    asked.append(("size_there", what, "yes" if yes else "no"))
     return asked
 
 
