@@ -124,10 +124,6 @@ def caption_batches(
         rows = tokens[place, tf.cast(mirrored, tf.int64)]
         return clip, choose_captions(rows, counts[place], captions_per_image, pair)
 
-    def report(numbers, batch):
-        stream.report(numbers)
-        return batch
-
     def complete(clip, rows):
         return shift_targets(clips.gather(clip), rows)
 
@@ -142,8 +138,8 @@ def caption_batches(
             len(clips.places),
         )
 
-    dataset = batch_epochs(epoch, len(clips.places), batch_size, epoch_seed).map(report)
-    return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
+    dataset = batch_epochs(epoch, len(clips.places), batch_size, epoch_seed)
+    return dataset.map(stream.report).map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
 
 
 def check_clips(examples):

@@ -73,14 +73,15 @@ class ReadableStream:
         missing = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), nothing))
         return dataset.ignore_errors().concatenate(missing.repeat(size)).take(size)
 
-    def report(self, numbers):
+    def report(self, numbers, batch):
         """Names what is missing before the end of a batch; batches must come one by one, in order.
 
         Args:
             numbers: [B] int64, those of a batch of ``read``.
+            batch: what else the batch has.
 
         Returns:
-            An operation.
+            ``batch``.
         """
         begun = tf.reshape(self._begun.export()[0], [-1])
         # After the last readable one, nothing is on its way any more.
@@ -92,7 +93,8 @@ class ReadableStream:
             self._name, names, fn_output_signature=tf.int64, parallel_iterations=1
         )
         with tf.control_dependencies([named]):
-            return self._begun.remove(over)
+            self._begun.remove(over)
+        return batch
 
     def _name(self, name):
         so_far = self._unreadable.assign_add(1)

@@ -113,11 +113,8 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
             len(examples),
         )
 
-    def complete(numbers, batch):
-        stream.report(numbers)
-        return shift_targets(*batch)
-
-    return batch_epochs(epoch, len(examples), batch_size, epoch_seed).map(complete)
+    dataset = batch_epochs(epoch, len(examples), batch_size, epoch_seed)
+    return dataset.map(stream.report).map(shift_targets)
 
 
 def feature_batches(

@@ -224,18 +224,14 @@ def question_batches(
             len(pictures.places),
         )
 
-    def report(numbers, batch):
-        stream.report(numbers)
-        return batch
-
     def complete(picture, real, chosen):
         tokens = tf.where(real[..., None], chosen.pop("token_ids"), PAD_ID)
         more, targets = finish(chosen, real)
         inputs = {**pictures.gather(picture), "token_ids": tokens[..., :-1], **more}
         return inputs, targets
 
-    dataset = batch_epochs(epoch, len(pictures.places), batch_size, epoch_seed).map(report)
-    return dataset.map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
+    dataset = batch_epochs(epoch, len(pictures.places), batch_size, epoch_seed)
+    return dataset.map(stream.report).map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
 
 
 def _draw(logs, count, pair):
