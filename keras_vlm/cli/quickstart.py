@@ -15,6 +15,7 @@ from keras_vlm.cli.arguments import print_text
 
 PHOTOS = pathlib.Path(__file__).parents[1] / "data" / "photos"
 PUBLISHED = "captioner-lite0-lstm-flickr8k"
+PUBLISHED_CHINESE = "captioner-lite0-lstm-flickr8k-zh"
 
 NEXT = """What to type next:
   keras-vlm caption {published} your_photo.jpg
@@ -108,12 +109,13 @@ def _look(out):
     from keras_vlm.explain.attention import attend_words, plot_attention
     from keras_vlm.zoo import load
 
-    print(f"\n4/4  Real photos, by {PUBLISHED}")
+    print(f"\n4/4  Real photos, by {PUBLISHED} and {PUBLISHED_CHINESE}")
     captioner = load(PUBLISHED)
     paths = sorted(PHOTOS.glob("*.jpg"))
     captions = captioner.caption(paths)
-    for path, caption in zip(paths, captions, strict=True):
-        print_text(f"     {path.name}: {caption}")
+    chinese = load(PUBLISHED_CHINESE).caption(paths)
+    for path, caption, other in zip(paths, captions, chinese, strict=True):
+        print_text(f"     {path.name}: {caption}   {other}")
     picture = out / "attention.png"
     plot_attention(attend_words(captioner, paths, captions), picture)
     print(f"     Photos, captions and where each word looked: {picture}")

@@ -14,11 +14,10 @@ import tensorflow as tf
 from keras_vlm.data.picture_decoder import ReadableStream, read_picture
 from keras_vlm.data.pipeline import (
     AUTOTUNE,
+    CaptionRows,
     batch_epochs,
-    choose_captions,
     readable_places,
     shift_targets,
-    tokenize_captions,
 )
 from keras_vlm.data.sources.clips import AllFrames, ClipExamples
 from keras_vlm.vision.augmentation import is_mirrored
@@ -111,21 +110,17 @@ def caption_batches(
         targets [B,K,T] int32)``. A clip that cannot be read is named on standard error; the next
         one takes its place, and at the end of an epoch there are rows whose captions are padding.
     """
-    tokens = tf.constant(
-        np.stack([tokenize_captions(examples, tokenizer, mirror=m) for m in (False, True)], axis=1)
-    )
+    captions = CaptionRows.of(examples, tokenizer, (False, True), captions_per_image)
     stream = ReadableStream(tf.constant(examples.image_ids))
-    counts = tf.constant([len(captions) for captions in examples.captions])
     places = tf.constant(clips.places, tf.int64)
 
     def read(place, seed):
         pair = tf.stack([seed, place])
         clip, mirrored = clips.read(place, pair)
-        rows = tokens[place, tf.cast(mirrored, tf.int64)]
-        return clip, choose_captions(rows, counts[place], captions_per_image, pair)
+        return clip, (place, tf.cast(mirrored, tf.int32), pair, tf.constant(True))
 
-    def complete(clip, rows):
-        return shift_targets(clips.gather(clip), rows)
+    def complete(clip, said):
+        return shift_targets(clips.gather(clip), captions(*said))
 
     def epoch(seed):
         order = places

@@ -88,33 +88,32 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
     check_regions(examples, region_shapes)
     stream = ReadableStream(tf.constant(examples.image_ids))
     mirrors = (False,) if augmentation is None else (False, True)
-    tokens = tf.constant(
-        np.stack([tokenize_captions(examples, tokenizer, mirror=m) for m in mirrors], axis=1)
-    )
-    counts = tf.constant([len(captions) for captions in examples.captions])
+    captions = CaptionRows.of(examples, tokenizer, mirrors, captions_per_image)
 
-    def read(example, seed):
-        index = example["index"]
-        pair = tf.stack([seed, index])
-        regions = {key: example[key] for key in region_shapes or ()}
-        rows = tokens[index, 0]
+    def read(picture, seed):
+        pair = tf.stack([seed, picture["index"]])
+        regions = {key: picture[key] for key in region_shapes or ()}
+        mirrored = tf.constant(0)
         if augmentation is not None:
             regions = augment_regions(regions, pair, augmentation, image_size)
-            rows = tokens[index, tf.cast(is_mirrored(pair, augmentation), tf.int64)]
-        image = read_picture(example["image_bytes"], image_size, resize, augmentation, pair)
-        rows = choose_captions(rows, counts[index], captions_per_image, pair)
-        return {"images": image, **fit_regions(regions, region_shapes)}, rows
+            mirrored = tf.cast(is_mirrored(pair, augmentation), tf.int32)
+        image = read_picture(picture["image_bytes"], image_size, resize, augmentation, pair)
+        shown = {"images": image, **fit_regions(regions, region_shapes)}
+        return shown, (picture["index"], mirrored, pair, tf.constant(True))
 
     def epoch(seed):
+        elements, place_of, load = examples.stream(
+            None if epoch_seed is None else seed, tuple(region_shapes or ())
+        )
         return stream.read(
-            examples.dataset(shuffle_seed=None if epoch_seed is None else seed),
-            lambda example: example["index"],
-            lambda _, example: read(example, seed),
-            len(examples),
+            elements, place_of, lambda _, element: read(load(element), seed), len(examples)
         )
 
+    def complete(shown, said):
+        return shift_targets(shown, captions(*said))
+
     dataset = batch_epochs(epoch, len(examples), batch_size, epoch_seed)
-    return dataset.map(stream.report).map(shift_targets)
+    return dataset.map(stream.report).map(complete, num_parallel_calls=AUTOTUNE)
 
 
 def feature_batches(
@@ -138,8 +137,9 @@ def feature_batches(
     """
     views = [_View(cache, examples, tokenizer) for cache in caches]
     readable = readable_places(examples, views[0].rows)
-    counts = tf.constant([len(captions) for captions in examples.captions])
-    tokens = tf.constant(np.stack([view.tokens for view in views], axis=1))
+    captions = CaptionRows(
+        np.stack([view.tokens for view in views], axis=1), examples, captions_per_image
+    )
 
     def gather(indices, chosen):
         places = zip(indices, chosen, strict=True)
@@ -154,13 +154,7 @@ def feature_batches(
         )
         features = tf.numpy_function(gather, [indices, chosen], tf.float16, stateful=False)
         features = tf.ensure_shape(features, (None, *caches[0].shape))
-        rows = tf.map_fn(
-            lambda item: choose_captions(
-                tokens[item[0], item[1]], counts[item[0]], captions_per_image, item[2]
-            ),
-            (tf.cast(indices, tf.int32), chosen, pairs),
-            fn_output_signature=tf.int32,
-        )
+        rows = captions(indices, chosen, pairs, tf.ones_like(indices, tf.bool))
         return shift_targets({"image_features": features}, rows)
 
     def epoch(seed):
@@ -230,13 +224,44 @@ def tokenize_captions(examples, tokenizer, *, mirror=False):
     return tokens
 
 
-def choose_captions(rows, count, captions_per_image, pair):
-    """Draws K of the first ``count`` token rows [n,T] by a seed ``pair`` [2]; pads if fewer."""
-    order = tf.random.experimental.stateless_shuffle(tf.range(count), pair)[:captions_per_image]
-    chosen = tf.gather(rows, order)
-    missing = captions_per_image - tf.shape(chosen)[0]
-    chosen = tf.pad(chosen, [[0, missing], [0, 0]], constant_values=PAD_ID)
-    return tf.ensure_shape(chosen, (captions_per_image, rows.shape[-1]))
+class CaptionRows:
+    """(places [B], views [B], pairs [B,2], readable [B] bool) -> token rows [B,K,T+1] int32.
+
+    Of more than K captions some are drawn, by the seed of the batch's first picture; where there
+    are fewer, or the picture cannot be read, rows are padding.
+
+    Args:
+        tokens: [n,V,most,T+1] int32 of n pictures, V views of each, as ``tokenize_captions`` gives.
+        examples: the data split.
+        captions_per_image: K.
+    """
+
+    def __init__(self, tokens, examples, captions_per_image):
+        self._tokens = tf.constant(tokens)
+        self._counts = tf.constant([len(captions) for captions in examples.captions])
+        self._wanted = captions_per_image
+
+    @classmethod
+    def of(cls, examples, tokenizer, mirrors, captions_per_image):
+        """Tokenizes the captions of a split, as they are and perhaps mirrored."""
+        views = [tokenize_captions(examples, tokenizer, mirror=mirror) for mirror in mirrors]
+        return cls(np.stack(views, axis=1), examples, captions_per_image)
+
+    def __call__(self, places, views, pairs, readable):
+        """Returns the rows."""
+        most, length = self._tokens.shape[2:]
+        counts = tf.where(readable, tf.gather(self._counts, places), 0)[:, None]
+        keys = tf.random.stateless_uniform((tf.size(places), most), pairs[0])
+        # What is missing comes last.
+        keys = tf.where(tf.range(most) < counts, keys, 2.0)
+        order = tf.argsort(keys, stable=True)[:, : self._wanted]
+        at = tf.stack([tf.cast(places, tf.int32), tf.cast(views, tf.int32)], axis=1)
+        rows = tf.gather(tf.gather_nd(self._tokens, at), order, batch_dims=1)
+        kept = tf.range(tf.shape(order)[1]) < counts
+        rows = tf.where(kept[..., None], rows, PAD_ID)
+        missing = self._wanted - tf.shape(order)[1]
+        rows = tf.pad(rows, [[0, 0], [0, missing], [0, 0]], constant_values=PAD_ID)
+        return tf.ensure_shape(rows, (*places.shape, self._wanted, length))
 
 
 def shift_targets(inputs, rows):

@@ -3,32 +3,40 @@
 Refuses to know pixels. Malformed data means orientation 1: phones write it, and so do vandals.
 """
 
+import numpy as np
 import tensorflow as tf
 
 # EXIF comes first in a file; an embedded preview may follow it.
 SEARCHED_BYTES = 65_536
 MOST_ENTRIES = 64
 ORIENTATION_TAG = 0x0112
+# Bytes that JPEGs begin with; in these places, a length or a version, any byte may stand.
+ANY = 0x01
+STARTS = np.array(
+    [
+        [0xFF, 0xD8, 0xFF, 0xDB, *[ANY] * 18],
+        [0xFF, 0xD8, 0xFF, 0xE0, 0x00, 0x10, *[ANY] * 14, 0xFF, 0xDB],
+    ],
+    np.uint8,
+)
 
 
 def has_exif(image_bytes):
-    """Whether JPEGs may have an EXIF segment: bools, at a fraction of the cost of reading it.
+    """Whether there may be an EXIF segment: [] bool of a [] string, at a fraction of the cost."""
+    prefix = tf.strings.substr(image_bytes, 0, SEARCHED_BYTES)
+    return tf.strings.regex_full_match(prefix, r"\C*Exif\x00\x00\C*")
 
-    Args:
-        image_bytes: strings of any shape.
+
+def begins_with_tables(image_bytes):
+    """Whether a [] string is a JPEG whose tables come first, perhaps after the JFIF segment.
+
+    Most are, and have no EXIF, which comes before tables: this is quicker than to search for it.
 
     Returns:
-        bool, of the same shape.
+        [] bool.
     """
-    # Most files begin with their tables, or have them after the JFIF segment of 16 bytes. EXIF
-    # comes before tables, so those need no search.
-    start = tf.strings.join([tf.strings.substr(image_bytes, 0, 22), b"\0" * 22])
-    has_jfif = tf.strings.substr(start, 2, 4) == b"\xff\xe0\x00\x10"
-    has_tables = tf.strings.substr(start, 2, 2) == b"\xff\xdb"
-    has_tables |= has_jfif & (tf.strings.substr(start, 20, 2) == b"\xff\xdb")
-    lengths = tf.where(has_tables, 0, SEARCHED_BYTES)
-    searched = tf.strings.substr(image_bytes, tf.zeros_like(lengths), lengths)
-    return tf.strings.regex_full_match(searched, r"\C*Exif\x00\x00\C*")
+    start = tf.io.decode_raw(image_bytes, tf.uint8, fixed_length=len(STARTS[0]))
+    return tf.reduce_any(tf.reduce_all((start == STARTS) | (STARTS == ANY), axis=1))
 
 
 def exif_orientation(image_bytes):

@@ -6,7 +6,7 @@ Dimension letters: B batch, H height, W width, h and w a picture's own.
 
 import tensorflow as tf
 
-from keras_vlm.vision.exif import exif_orientation, has_exif
+from keras_vlm.vision.exif import begins_with_tables, exif_orientation, has_exif
 from keras_vlm.vision.headers import count_pixels, is_transparent_webp, read_header
 
 RESIZE_MODES = ("stretch", "crop", "pad")
@@ -34,7 +34,7 @@ def decode_image(image_bytes, at_least=None):
     """
     # One branch for what most pictures are: each costs time, taken or not.
     image = tf.cond(
-        _is_jpeg(image_bytes) & ~has_exif(image_bytes),
+        begins_with_tables(image_bytes),
         lambda: _decode_plain_jpeg(image_bytes, at_least),
         lambda: _decode_special(image_bytes, tf.constant(MAX_PIXELS, tf.int64), at_least),
     )
@@ -195,10 +195,6 @@ def decode_safely(image_bytes, image_size, mode="stretch"):
     return images[0], valid[0]
 
 
-def _is_jpeg(image_bytes):
-    return tf.strings.substr(image_bytes, 0, 2) == b"\xff\xd8"
-
-
 def _decode_plain_jpeg(image_bytes, at_least):
     shape = tf.io.extract_jpeg_shape(image_bytes, tf.int64)[:2]
 
@@ -224,13 +220,19 @@ def _decode_plain_jpeg(image_bytes, at_least):
 def _decode_special(image_bytes, most, at_least):
     """Decodes a JPEG that may be turned, or another format."""
 
+    def decode_jpeg(image_bytes):
+        image = _decode_plain_jpeg(image_bytes, at_least)
+        return tf.cond(
+            has_exif(image_bytes),
+            lambda: orient(image, exif_orientation(image_bytes)),
+            lambda: image,
+        )
+
     @_apart(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int64))
     def decode(image_bytes, most):
         return tf.cond(
-            _is_jpeg(image_bytes),
-            lambda: orient(
-                _decode_plain_jpeg(image_bytes, at_least), exif_orientation(image_bytes)
-            ),
+            tf.strings.substr(image_bytes, 0, 2) == b"\xff\xd8",
+            lambda: decode_jpeg(image_bytes),
             lambda: _decode_other(image_bytes, most),
         )
 

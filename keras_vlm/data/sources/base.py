@@ -154,6 +154,24 @@ class Examples(abc.ABC):
         check_example_spec(self.name, dataset.element_spec)
         return dataset
 
+    def stream(self, shuffle_seed=None, keys=()):
+        """Gives the examples in two steps, of which a pipeline does the second as it likes.
+
+        Args:
+            shuffle_seed: as for ``dataset``.
+            keys: the regions that are wanted.
+
+        Returns:
+            ``(elements, place_of, read)``: a ``tf.data.Dataset``, a function from an element to its
+            place [] int64, and one from an element to a dict of ``index``, ``image_bytes`` and
+            ``keys``, which fails where the picture's file does.
+        """
+
+        def read(example):
+            return {key: example[key] for key in ("index", "image_bytes", *keys)}
+
+        return self.dataset(shuffle_seed), lambda example: example["index"], read
+
     def with_regions(self, regions):
         """Returns the same split with other regions.
 
@@ -221,6 +239,7 @@ class Examples(abc.ABC):
         """Returns a dataset of all places [] int64, in order or shuffled."""
         indices = tf.range(len(self), dtype=tf.int64)
         if shuffle_seed is not None:
+            shuffle_seed = tf.cast(shuffle_seed, tf.int64)
             seed = tf.stack([shuffle_seed, tf.zeros([], tf.int64)])
             indices = tf.random.experimental.stateless_shuffle(indices, seed, alg="philox")
         return tf.data.Dataset.from_tensor_slices(indices)
@@ -245,6 +264,15 @@ class PictureExamples(Examples):
     def read_regions(self, index, keys):
         """Returns a dict of those regions of a picture that ``keys`` name, in TensorFlow ops."""
         return {key: _row(key, self._texts[key], index) for key in keys}
+
+    def stream(self, shuffle_seed=None, keys=()):
+        """Gives places, and how to read one, as ``Examples.stream``."""
+
+        def read(index):
+            picture = {"index": index, "image_bytes": self.read_picture(index)}
+            return picture | self.read_regions(index, keys)
+
+        return self._indices(shuffle_seed), lambda index: index, read
 
     def _dataset(self, shuffle_seed):
         def read(index):
