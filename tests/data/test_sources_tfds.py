@@ -64,7 +64,11 @@ def test_reads_what_was_written_and_counts_what_has_no_caption(train):
         np.testing.assert_allclose(image, np.full((5, 7, 3), 20 * number), atol=2)
 
 
-def test_shuffles_by_a_seed_that_is_a_tensor(train):
+@pytest.mark.parametrize("global_seed", [None, 0, 3])
+def test_shuffles_by_a_seed_that_is_a_tensor(train, global_seed, request):
+    # Training runs set it.
+    request.addfinalizer(lambda: tf.random.set_seed(None))
+    tf.random.set_seed(global_seed)
     counter = tf.Variable(5, dtype=tf.int64)
     epochs = (
         tf.data.Dataset.from_tensors(0)

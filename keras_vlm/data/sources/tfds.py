@@ -172,11 +172,20 @@ class TfdsExamples(Examples):
 
         stream = self._stream.filter(lambda place, _: self._places[place] >= 0)
         stream = stream.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        stream = stream.apply(tf.data.experimental.assert_cardinality(len(self)))
-        if shuffle_seed is None:
-            return stream
-        buffer = min(len(self), SHUFFLE_PICTURES)
-        return stream.shuffle(buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
+        if shuffle_seed is not None:
+            stream = _shuffle(stream, min(len(self), SHUFFLE_PICTURES), shuffle_seed)
+        return stream.apply(tf.data.experimental.assert_cardinality(len(self)))
+
+
+def _shuffle(stream, buffer, seed):
+    """Shuffles by a seed [] int64 alone."""
+
+    def shuffle(seed):
+        # TensorFlow would mix in its global seed, and where that is 0 take no tensor beside it.
+        tf.compat.v1.get_default_graph().seed = None
+        return stream.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+
+    return tf.data.Dataset.from_tensors(seed).flat_map(shuffle)
 
 
 def _prepared_builder(name, data_dir):
