@@ -110,7 +110,7 @@ def caption_batches(
         targets [B,K,T] int32)``. A clip that cannot be read is named on standard error; the next
         one takes its place, and at the end of an epoch there are rows whose captions are padding.
     """
-    captions = CaptionRows.of(examples, tokenizer, (False, True), captions_per_image)
+    captions = CaptionRows(examples, tokenizer, (False, True), captions_per_image)
     stream = ReadableStream(tf.constant(examples.image_ids))
     places = tf.constant(clips.places, tf.int64)
 

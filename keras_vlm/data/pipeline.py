@@ -88,7 +88,7 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
     check_regions(examples, region_shapes)
     stream = ReadableStream(tf.constant(examples.image_ids))
     mirrors = (False,) if augmentation is None else (False, True)
-    captions = CaptionRows.of(examples, tokenizer, mirrors, captions_per_image)
+    captions = CaptionRows(examples, tokenizer, mirrors, captions_per_image)
 
     def read(picture, seed):
         pair = tf.stack([seed, picture["index"]])
@@ -135,20 +135,19 @@ def feature_batches(
         int32}, targets [B,K,T] int32)``. Unreadable pictures are left out, and counted on standard
         error.
     """
-    views = [_View(cache, examples, tokenizer) for cache in caches]
-    readable = readable_places(examples, views[0].rows)
-    captions = CaptionRows(
-        np.stack([view.tokens for view in views], axis=1), examples, captions_per_image
-    )
+    cached = [cache.fill(examples) for cache in caches]
+    readable = readable_places(examples, cached[0])
+    mirrors = [cache.mirror for cache in caches]
+    captions = CaptionRows(examples, tokenizer, mirrors, captions_per_image)
 
     def gather(indices, chosen):
         places = zip(indices, chosen, strict=True)
-        return np.stack([views[v].cache.gather([views[v].rows[i]])[0] for i, v in places])
+        return np.stack([caches[v].gather([cached[v][i]])[0] for i, v in places])
 
     def read(indices, seed):
         pairs = tf.stack([tf.fill(tf.shape(indices), seed), indices], axis=1)
         chosen = tf.map_fn(
-            lambda pair: tf.random.stateless_uniform([], pair, 0, len(views), tf.int32),
+            lambda pair: tf.random.stateless_uniform([], pair, 0, len(caches), tf.int32),
             pairs,
             fn_output_signature=tf.int32,
         )
@@ -189,41 +188,6 @@ def readable_places(examples, rows):
     return readable
 
 
-class _View:
-    """One cached view of a split: its features' rows, and what its captions say."""
-
-    def __init__(self, cache, examples, tokenizer):
-        self.cache = cache
-        self.rows = cache.fill(examples)
-        self.tokens = tokenize_captions(examples, tokenizer, mirror=cache.mirror)
-
-
-def tokenize_captions(examples, tokenizer, *, mirror=False):
-    """Turns all captions of a split into token ids.
-
-    Args:
-        examples: a data split of n pictures.
-        tokenizer: a ``Tokenizer``.
-        mirror: whether left and right change places.
-
-    Returns:
-        int32 array [n,K,T+1], K the most captions of a picture; missing ones are padding.
-    """
-    most = max((len(captions) for captions in examples.captions), default=1)
-    tokens = np.zeros((len(examples), most, tokenizer.max_length), np.int32)
-    texts = [caption for captions in examples.captions for caption in captions]
-    lowered = tf.strings.lower(tf.constant(texts), encoding="utf-8")
-    if mirror:
-        lowered = swap_left_right(lowered, tokenizer.language)
-    places = [
-        (picture, place)
-        for picture, captions in enumerate(examples.captions)
-        for place in range(len(captions))
-    ]
-    tokens[tuple(np.array(places).T)] = tokenizer(lowered).numpy()
-    return tokens
-
-
 class CaptionRows:
     """(places [B], views [B], pairs [B,2], readable [B] bool) -> token rows [B,K,T+1] int32.
 
@@ -231,37 +195,40 @@ class CaptionRows:
     are fewer, or the picture cannot be read, rows are padding.
 
     Args:
-        tokens: [n,V,most,T+1] int32 of n pictures, V views of each, as ``tokenize_captions`` gives.
-        examples: the data split.
+        examples: a data split.
+        tokenizer: a ``Tokenizer``, asked once for all captions.
+        mirrors: list of bools, one a view: whether left and right change places.
         captions_per_image: K.
     """
 
-    def __init__(self, tokens, examples, captions_per_image):
-        self._tokens = tf.constant(tokens)
-        self._counts = tf.constant([len(captions) for captions in examples.captions])
-        self._wanted = captions_per_image
-
-    @classmethod
-    def of(cls, examples, tokenizer, mirrors, captions_per_image):
-        """Tokenizes the captions of a split, as they are and perhaps mirrored."""
-        views = [tokenize_captions(examples, tokenizer, mirror=mirror) for mirror in mirrors]
-        return cls(np.stack(views, axis=1), examples, captions_per_image)
+    def __init__(self, examples, tokenizer, mirrors, captions_per_image):
+        texts = [caption for captions in examples.captions for caption in captions]
+        lowered = tf.strings.lower(tf.constant(texts), encoding="utf-8")
+        views = [
+            tokenizer(swap_left_right(lowered, tokenizer.language) if mirror else lowered)
+            for mirror in mirrors
+        ]
+        counts = np.array([len(captions) for captions in examples.captions], np.int32)
+        self._tokens = tf.stack(views, axis=1)
+        self._counts = tf.constant(counts)
+        self._first = tf.constant(np.cumsum(counts, dtype=np.int32) - counts)
+        self._most, self._wanted = max(counts), captions_per_image
 
     def __call__(self, places, views, pairs, readable):
         """Returns the rows."""
-        most, length = self._tokens.shape[2:]
         counts = tf.where(readable, tf.gather(self._counts, places), 0)[:, None]
-        keys = tf.random.stateless_uniform((tf.size(places), most), pairs[0])
+        keys = tf.random.stateless_uniform((tf.size(places), self._most), pairs[0])
         # What is missing comes last.
-        keys = tf.where(tf.range(most) < counts, keys, 2.0)
+        keys = tf.where(tf.range(self._most) < counts, keys, 2.0)
         order = tf.argsort(keys, stable=True)[:, : self._wanted]
-        at = tf.stack([tf.cast(places, tf.int32), tf.cast(views, tf.int32)], axis=1)
-        rows = tf.gather(tf.gather_nd(self._tokens, at), order, batch_dims=1)
         kept = tf.range(tf.shape(order)[1]) < counts
-        rows = tf.where(kept[..., None], rows, PAD_ID)
+        rows = tf.where(kept, tf.gather(self._first, places)[:, None] + order, 0)
+        views = tf.broadcast_to(tf.cast(views, tf.int32)[:, None], tf.shape(rows))
+        chosen = tf.gather_nd(self._tokens, tf.stack([rows, views], axis=-1))
+        chosen = tf.where(kept[..., None], chosen, PAD_ID)
         missing = self._wanted - tf.shape(order)[1]
-        rows = tf.pad(rows, [[0, 0], [0, missing], [0, 0]], constant_values=PAD_ID)
-        return tf.ensure_shape(rows, (*places.shape, self._wanted, length))
+        chosen = tf.pad(chosen, [[0, 0], [0, missing], [0, 0]], constant_values=PAD_ID)
+        return tf.ensure_shape(chosen, (*places.shape, self._wanted, self._tokens.shape[-1]))
 
 
 def shift_targets(inputs, rows):
