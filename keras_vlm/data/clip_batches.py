@@ -20,7 +20,6 @@ from keras_vlm.data.pipeline import (
     shift_targets,
 )
 from keras_vlm.data.sources.clips import AllFrames, ClipExamples
-from keras_vlm.vision.augmentation import is_mirrored
 
 
 class DecodedClips:
@@ -42,15 +41,13 @@ class DecodedClips:
 
     def read(self, place, pair):
         """Returns (frames [F,H,W,3] float32, mirrored [] bool); it may fail."""
-        mirrored = tf.constant(False)
-        if self._augmentation is not None:
-            mirrored = is_mirrored(pair, self._augmentation)
-        frames = tf.map_fn(
+        frames, mirrored = tf.map_fn(
             lambda frame: read_picture(frame, self._size, self._resize, self._augmentation, pair),
             self.examples.read_frames(place, self._num_frames),
-            fn_output_signature=tf.float32,
+            fn_output_signature=(tf.float32, tf.bool),
         )
-        return tf.ensure_shape(frames, (self._num_frames, *self._size, 3)), mirrored
+        frames = tf.ensure_shape(frames, (self._num_frames, *self._size, 3))
+        return frames, mirrored[0]
 
     def gather(self, frames):
         """Returns {"frames": [B,F,H,W,3] float32} of a batch."""

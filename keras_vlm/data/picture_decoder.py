@@ -25,13 +25,15 @@ def read_picture(encoded, image_size, resize, augmentation=None, pair=None):
         pair: [2] int64, seed of the augmentation.
 
     Returns:
-        [H,W,3] float32, 0..255.
+        ``(image [H,W,3] float32 0..255, mirrored [] bool)``.
 
     Raises:
         tf.errors.InvalidArgumentError: it cannot be read.
     """
     image = read_image(encoded, image_size, resize)
-    return image if augmentation is None else augment(image, pair, augmentation)[0]
+    if augmentation is None:
+        return image, tf.constant(False)
+    return augment(image, pair, augmentation)
 
 
 class ReadableStream:

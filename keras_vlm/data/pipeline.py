@@ -17,7 +17,7 @@ from keras_vlm.core.checks import check_number
 from keras_vlm.data.picture_decoder import ReadableStream, read_picture
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import augment_regions, is_mirrored
+from keras_vlm.vision.augmentation import augment_regions
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -93,13 +93,13 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
     def read(picture, seed):
         pair = tf.stack([seed, picture["index"]])
         regions = {key: picture[key] for key in region_shapes or ()}
-        mirrored = tf.constant(0)
         if augmentation is not None:
             regions = augment_regions(regions, pair, augmentation, image_size)
-            mirrored = tf.cast(is_mirrored(pair, augmentation), tf.int32)
-        image = read_picture(picture["image_bytes"], image_size, resize, augmentation, pair)
+        image, mirrored = read_picture(
+            picture["image_bytes"], image_size, resize, augmentation, pair
+        )
         shown = {"images": image, **fit_regions(regions, region_shapes)}
-        return shown, (picture["index"], mirrored, pair, tf.constant(True))
+        return shown, (picture["index"], tf.cast(mirrored, tf.int32), pair, tf.constant(True))
 
     def epoch(seed):
         elements, place_of, load = examples.stream(

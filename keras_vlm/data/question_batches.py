@@ -23,7 +23,7 @@ from keras_vlm.data.pipeline import (
 from keras_vlm.data.questions import flatten
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
-from keras_vlm.vision.augmentation import augment_regions, is_mirrored
+from keras_vlm.vision.augmentation import augment_regions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,12 +112,12 @@ class DecodedPictures:
     def read(self, place, pair):
         """Returns ({"images": [H,W,3] float32, and regions}, mirrored [] bool); it may fail."""
         regions = self.examples.read_regions(place, self._region_shapes)
-        mirrored = tf.constant(False)
         if self._augmentation is not None:
             regions = augment_regions(regions, pair, self._augmentation, self._size)
-            mirrored = is_mirrored(pair, self._augmentation)
         encoded = self.examples.read_picture(place)
-        image = read_picture(encoded, self._size, self._resize, self._augmentation, pair)
+        image, mirrored = read_picture(
+            encoded, self._size, self._resize, self._augmentation, pair
+        )
         return {"images": image, **fit_regions(regions, self._region_shapes)}, mirrored
 
     def gather(self, pictures):
