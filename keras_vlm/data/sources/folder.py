@@ -30,11 +30,12 @@ import numpy as np
 from keras_vlm.core.checks import DataError
 from keras_vlm.data.image_files import IMAGE_SUFFIXES
 from keras_vlm.data.regions import Regions
-from keras_vlm.data.sources.base import FileExamples, Splits, usable_records
+from keras_vlm.data.sources.base import FileExamples, Splits
 from keras_vlm.data.sources.clips import VideoFileExamples
 from keras_vlm.data.sources.folder_captions import READERS, read_captions
 from keras_vlm.data.sources.folder_questions import SUFFIXES, parse_keys, read_questions
 from keras_vlm.data.sources.reading import check_folder
+from keras_vlm.data.sources.skipping import usable_records
 from keras_vlm.vision.video import VIDEO_SUFFIXES
 
 CAPTION_FILES = tuple(f"captions{suffix}" for suffix in READERS)

@@ -11,9 +11,10 @@ import re
 
 from keras_vlm.core.checks import DataError
 from keras_vlm.data.questions import Question
-from keras_vlm.data.sources.base import FileExamples, Splits, usable_records
+from keras_vlm.data.sources.base import FileExamples, Splits
 from keras_vlm.data.sources.coco import split_files
 from keras_vlm.data.sources.reading import check_file, check_folder, get_key, read_json
+from keras_vlm.data.sources.skipping import usable_records
 
 NUMBER = re.compile(r"(?:.*\D)?0*(\d+)\.\w+")
 
