@@ -90,8 +90,11 @@ def test_knows_what_is_on_a_photo(published):
         assert np.mean(right) >= 0.9
         return
     [[(text, score)]] = model.caption(PHOTO, with_scores=True)
-    assert len(text.split()) >= 3
     assert -5 < score < 0
+    if model.tokenizer.language == "zh":
+        assert "男人" in text or "照相" in text, text
+        return
+    assert len(text.split()) >= 3
     # Cameras and men are all over Flickr8k; a model that does not see would rather say "dog".
     assert {"man", "person", "camera"} & set(text.split()), text
 

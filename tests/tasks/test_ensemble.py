@@ -20,6 +20,7 @@ from keras_vlm import (
 )
 from keras_vlm.cli.arguments import load_members
 from keras_vlm.text.tokenizer import END_ID, START_ID, UNKNOWN_ID
+from keras_vlm.vision.image import read_image
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +72,7 @@ def slow_greedy(members, images):
 def test_a_step_takes_the_mean_of_probabilities(members, ensemble, photos):
     found = ensemble.caption(photos, strategy=GreedySearch(), with_scores=True)
     for photo, [(text, score)] in zip(photos, found, strict=True):
-        images = tf.image.resize(
-            tf.cast(tf.io.decode_image(photo), tf.float32)[None], (32, 32), antialias=True
-        )
+        images = read_image(tf.constant(photo), (32, 32))[None]
         sentence, expected = slow_greedy(members, images)
         ids = np.array([word for word in sentence if word != END_ID])
         assert text.encode() == ensemble.tokenizer.detokenize(ids[None]).numpy()[0]
