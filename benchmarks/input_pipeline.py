@@ -4,8 +4,10 @@
     python benchmarks/input_pipeline.py DIR --photo-size 480x640
 
 The aim: without augmentation at least 70 % of the rate of ``tf.io.decode_jpeg`` on the same cores;
-the figure with augmentation stands beside it. RESULTS Files are read once before, so that the disk
-is not what is measured; an epoch has a few thousand pictures, for its beginning costs time too.
+the figure with augmentation stands beside it. On 2026-11-29, on an idle machine, it was 42 % (3,000
+pictures of 224 pixels, which need no resizing), and 9 % with light augmentation. Files are read
+once before, so that the disk is not what is measured; an epoch has a few thousand pictures, for its
+beginning costs time too.
 """
 
 import argparse

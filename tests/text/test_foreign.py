@@ -110,10 +110,10 @@ def test_what_does_not_fit_is_refused(presets, tmp_path):
         )
     other = tmp_path / "bytes"
     tokenizer = keras_hub.models.GPT2Tokenizer(
-        vocabulary={"<|endoftext|>": 0, "a": 1}, merges=["a a"]
+        vocabulary={"<|endoftext|>": 0, "a": 1, "aa": 2}, merges=["a a"]
     )
     keras_hub.models.GPT2Backbone(
-        vocabulary_size=2, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4
+        vocabulary_size=3, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4
     ).save_to_preset(str(other))
     tokenizer.save_to_preset(str(other))
     with pytest.raises(ValueError, match="must read WordPiece, .* got GPT2Tokenizer"):
