@@ -1,6 +1,6 @@
 """Questions about rendered scenes, in English and in Chinese, whose words never tell the answer.
 
-Six types: existence, count, colour, size, comparison, relation (to another shape or the picture).
+Five types: existence, count, colour, comparison, relation (to another shape or to the picture).
 Each is drawn so that, whatever the words of a question are, all of its possible answers are equally
 likely: who does not look at the picture stays at chance. Two means: a yes or no is drawn by a fair
 coin before what is asked, and shapes, colours, sizes and places are even in scenes; questions of
@@ -26,7 +26,6 @@ QUESTIONS = {
         "count_colour": "how many {colour} shapes are there ?",
         "count_shape": "how many {plural} are there ?",
         "colour": "what colour is the {shape} ?",
-        "size": "how large is the {kind} ?",
         "larger": "is the {kind} larger than the {other} ?",
         "as_large": "is the {kind} as large as the {other} ?",
         "place": "where in the picture is the {kind} ?",
@@ -42,7 +41,6 @@ QUESTIONS = {
         "count_colour": "图中有几个{colour}的图形？",
         "count_shape": "图中有几个{shape}？",
         "colour": "{shape}是什么颜色？",
-        "size": "{kind}有多大？",
         "larger": "{kind}比{other}大吗？",
         "as_large": "{kind}和{other}一样大吗？",
         "place": "{kind}在图中的哪一边？",
@@ -59,7 +57,6 @@ TYPES = {
     "count_colour": "count",
     "count_shape": "count",
     "colour": "colour",
-    "size": "size",
     "larger": "comparison",
     "as_large": "comparison",
     "place": "relation",
@@ -145,7 +142,6 @@ def _draw(scene):
         for one in objects
         if shapes.count(one.shape) == 1
     ]
-    asked += [("size", {"kind": (one.colour, one.shape)}, one.size) for one in objects]
     asked += [
         ("place", {"kind": (one.colour, one.shape)}, place(one))
         for one in objects

@@ -52,9 +52,6 @@ def true_answer(scene, text):
     if match := re.fullmatch(r"what colour is the (.+) \?", text):
         [one] = find(match[1])
         return one.colour
-    if match := re.fullmatch(r"how large is the (.+) \?", text):
-        [one] = find(match[1])
-        return one.size
     if match := re.fullmatch(r"is the (.+) larger than the (.+) \?", text):
         [one], [other] = find(match[1]), find(match[2])
         return yes[(one.size, other.size) == ("large", "small")]
@@ -81,7 +78,7 @@ def test_every_answer_is_true(scenes, asked):
 
 def test_every_type_and_form_occurs(asked):
     counts = collections.Counter(question.question_type for question in flatten(asked))
-    assert set(counts) == {"existence", "count", "colour", "size", "comparison", "relation"}
+    assert set(counts) == {"existence", "count", "colour", "comparison", "relation"}
     assert min(counts.values()) > 200
     assert len({question.question_id for question in flatten(asked)}) == len(flatten(asked))
 
