@@ -113,7 +113,7 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
         return shift_targets(shown, captions(*said))
 
     dataset = batch_epochs(epoch, len(examples), batch_size, epoch_seed)
-    return dataset.map(stream.report).map(complete, num_parallel_calls=AUTOTUNE)
+    return dataset.map(stream.report).map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
 
 
 def feature_batches(
@@ -199,9 +199,16 @@ class CaptionRows:
         tokenizer: a ``Tokenizer``, asked once for all captions.
         mirrors: list of bools, one a view: whether left and right change places.
         captions_per_image: K.
+
+    Raises:
+        ValueError: the split has no captions.
     """
 
     def __init__(self, examples, tokenizer, mirrors, captions_per_image):
+        if examples.captions is None:
+            raise ValueError(
+                f"{examples.name}:{examples.split}: the split must have captions, got none."
+            )
         texts = [caption for captions in examples.captions for caption in captions]
         lowered = tf.strings.lower(tf.constant(texts), encoding="utf-8")
         views = [

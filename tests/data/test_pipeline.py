@@ -401,3 +401,7 @@ def test_errors(make_batches, tokenizer, kind):
         make_batches(kind, make_examples(), tokenizer, 0)
     with pytest.raises(ValueError, match="seed must be a whole number >= 0, got -1"):
         EpochSeed(-1)
+    examples = make_examples()
+    examples.captions = None
+    with pytest.raises(ValueError, match="memory:train: the split must have captions, got none"):
+        make_batches(kind, examples, tokenizer, 2)
