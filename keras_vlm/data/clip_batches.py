@@ -40,17 +40,17 @@ class DecodedClips:
         self._size, self._resize, self._augmentation = image_size, resize, augmentation
 
     def read(self, place, pair):
-        """Returns (frames [F,H,W,3] float32, mirrored [] bool); it may fail."""
+        """Returns (frames [F,H,W,3] uint8, mirrored [] bool); it may fail."""
         frames, mirrored = tf.map_fn(
             lambda frame: read_picture(frame, self._size, self._resize, self._augmentation, pair),
             self.examples.read_frames(place, self._num_frames),
-            fn_output_signature=(tf.float32, tf.bool),
+            fn_output_signature=(tf.uint8, tf.bool),
         )
         frames = tf.ensure_shape(frames, (self._num_frames, *self._size, 3))
         return frames, mirrored[0]
 
     def gather(self, frames):
-        """Returns {"frames": [B,F,H,W,3] float32} of a batch."""
+        """Returns {"frames": [B,F,H,W,3] uint8} of a batch."""
         return {"frames": frames}
 
 

@@ -80,7 +80,7 @@ def image_batches(  # noqa: PLR0913 - what a batch is made of
             they are brought to; they move with the picture.
 
     Returns:
-        A ``tf.data.Dataset`` of ``({"images": [B,H,W,3] float32, "token_ids": [B,K,T] int32},
+        A ``tf.data.Dataset`` of ``({"images": [B,H,W,3] uint8, "token_ids": [B,K,T] int32},
         targets [B,K,T] int32)``, and of the regions beside the images. An unreadable picture is
         reported on standard error with the count so far; the next one takes its place, and at the
         end of the epoch a black one whose captions are padding, so that it teaches nothing.

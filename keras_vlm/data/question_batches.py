@@ -110,7 +110,7 @@ class DecodedPictures:
         self._size, self._resize, self._augmentation = image_size, resize, augmentation
 
     def read(self, place, pair):
-        """Returns ({"images": [H,W,3] float32, and regions}, mirrored [] bool); it may fail."""
+        """Returns ({"images": [H,W,3] uint8, and regions}, mirrored [] bool); it may fail."""
         regions = self.examples.read_regions(place, self._region_shapes)
         if self._augmentation is not None:
             regions = augment_regions(regions, pair, self._augmentation, self._size)
@@ -121,7 +121,7 @@ class DecodedPictures:
         return {"images": image, **fit_regions(regions, self._region_shapes)}, mirrored
 
     def gather(self, pictures):
-        """Returns {"images": [B,H,W,3] float32, and regions} of a batch."""
+        """Returns {"images": [B,H,W,3] uint8, and regions} of a batch."""
         return pictures
 
 

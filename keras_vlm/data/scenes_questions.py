@@ -1,11 +1,11 @@
 """Questions about rendered scenes, in English and in Chinese, whose words never tell the answer.
 
-Five types: existence, count, colour, comparison, relation (to another shape or to the picture).
+Six types: existence, count, colour, size, comparison, relation (to another shape or the picture).
 Each is drawn so that, whatever the words of a question are, all of its possible answers are equally
 likely: who does not look at the picture stays at chance. Two means: a yes or no is drawn by a fair
 coin before what is asked, and shapes, colours, sizes and places are even in scenes; questions of
-counts and colours are dropped until each answer to the same question occurs equally often in a
-split, so that few scenes leave none of them. Nor does half a look do: sizes are compared where
+counts, colours and sizes are dropped until each answer to the same question occurs equally often
+in a split, so that few scenes leave none of them. Nor does half a look do: sizes are compared where
 a third shape is there and not all are alike, so that both have to be found. The same questions
 stand in the same places in every language. Refuses to know pixels.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_vlm.core.checks import check_choice
 from keras_vlm.data.questions import Question
-from keras_vlm.data.scenes import COLOURS, OPPOSITES, SHAPES, is_clear, place, relation
+from keras_vlm.data.scenes import COLOURS, OPPOSITES, SHAPES, SIZES, is_clear, place, relation
 from keras_vlm.data.scenes_captions import SEPARATORS, WORDS
 
 QUESTIONS = {
@@ -26,6 +26,7 @@ QUESTIONS = {
         "count_colour": "how many {colour} shapes are there ?",
         "count_shape": "how many {plural} are there ?",
         "colour": "what colour is the {shape} ?",
+        "size": "how large is the {kind} ?",
         "larger": "is the {kind} larger than the {other} ?",
         "as_large": "is the {kind} as large as the {other} ?",
         "place": "where in the picture is the {kind} ?",
@@ -41,6 +42,7 @@ QUESTIONS = {
         "count_colour": "图中有几个{colour}的图形？",
         "count_shape": "图中有几个{shape}？",
         "colour": "{shape}是什么颜色？",
+        "size": "{kind}有多大？",
         "larger": "{kind}比{other}大吗？",
         "as_large": "{kind}和{other}一样大吗？",
         "place": "{kind}在图中的哪一边？",
@@ -57,6 +59,7 @@ TYPES = {
     "count_colour": "count",
     "count_shape": "count",
     "colour": "colour",
+    "size": "size",
     "larger": "comparison",
     "as_large": "comparison",
     "place": "relation",
@@ -73,6 +76,7 @@ EVEN = {
     "count_colour": (0, 1, 2),
     "count_shape": (0, 1, 2),
     "colour": tuple(COLOURS),
+    "size": tuple(SIZES),
 }
 # Shares of the comparisons of two sizes that are asked, see ``_compare``.
 LARGER_KEPT = {
@@ -142,6 +146,7 @@ def _draw(scene):
         for one in objects
         if shapes.count(one.shape) == 1
     ]
+    asked += [("size", {"kind": (one.colour, one.shape)}, one.size) for one in objects]
     asked += [
         ("place", {"kind": (one.colour, one.shape)}, place(one))
         for one in objects

@@ -139,7 +139,7 @@ def test_the_elements_are_as_the_schema_says(make_batches, tokenizer, encoder, k
     batches = make_batches(kind, make_examples(), tokenizer, 3, captions_per_image=2)
     inputs, targets = batches.element_spec
     shown = {
-        "images": ("images", (*SIZE, 3), tf.float32),
+        "images": ("images", (*SIZE, 3), tf.uint8),
         "features": ("image_features", encoder.output_shape[1:], tf.float16),
     }
     key, shape, dtype = shown[kind]
@@ -375,6 +375,19 @@ def test_an_unreadable_picture_teaches_nothing_and_is_named(
         assert 'unreadable picture, skipped: "4.png" | so far: 2' in errors
     for name in ("0.png", "1.png", "3.png"):
         assert name not in errors
+
+
+def test_where_no_picture_can_be_read_training_stops(tmp_path, tokenizer):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for name in ("0.png", "1.png"):
+        (folder / name).write_bytes(b"no picture")
+    lines = [json.dumps({"image": f"{i}.png", "caption": "a dog"}) + "\n" for i in range(2)]
+    (folder / "captions.jsonl").write_text("".join(lines), encoding="utf-8")
+    examples = load_data(f"folder:{folder}")["train"]
+    batches = image_batches(examples, tokenizer, 1, image_size=SIZE, epoch_seed=EpochSeed(0))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no picture can be read"):
+        next(iter(batches))
 
 
 def test_features_leave_unreadable_pictures_out_and_count_them(

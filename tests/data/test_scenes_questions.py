@@ -52,6 +52,9 @@ def true_answer(scene, text):
     if match := re.fullmatch(r"what colour is the (.+) \?", text):
         [one] = find(match[1])
         return one.colour
+    if match := re.fullmatch(r"how large is the (.+) \?", text):
+        [one] = find(match[1])
+        return one.size
     if match := re.fullmatch(r"is the (.+) larger than the (.+) \?", text):
         [one], [other] = find(match[1]), find(match[2])
         return yes[(one.size, other.size) == ("large", "small")]
@@ -78,7 +81,7 @@ def test_every_answer_is_true(scenes, asked):
 
 def test_every_type_and_form_occurs(asked):
     counts = collections.Counter(question.question_type for question in flatten(asked))
-    assert set(counts) == {"existence", "count", "colour", "comparison", "relation"}
+    assert set(counts) == {"existence", "count", "colour", "size", "comparison", "relation"}
     assert min(counts.values()) > 200
     assert len({question.question_id for question in flatten(asked)}) == len(flatten(asked))
 
@@ -148,7 +151,7 @@ def test_more_scenes_begin_with_the_same_fair_questions(scenes, asked):
     """All but those that are kept even over the whole list."""
 
     def fair(questions):
-        even = {"count", "colour"}
+        even = {"count", "colour", "size"}
         return [(q.text, q.answer) for q in questions if q.question_type not in even]
 
     fewer = ask_scenes(scenes[:50])
