@@ -5,10 +5,7 @@ text positions, N picture tokens, C their width, D model width, A answers, L ans
 answer words.
 """
 
-import math
-
 import keras
-import numpy as np
 from keras import ops
 
 from keras_vlm.core.checks import check_number
@@ -16,6 +13,7 @@ from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.tasks.generation import generate
 from keras_vlm.text.decoder import axis_size, real_tokens
 from keras_vlm.text.encoders import real_words
+from keras_vlm.vision.positions import GridWaves
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -120,43 +118,6 @@ class QuestionReader(keras.layers.Layer):
         """Makes the layer that ``get_config`` described."""
         parts = [config.pop(part) for part in ("text_encoder", "fusion")]
         return cls(*map(keras.saving.deserialize_keras_object, parts), **config)
-
-
-class GridWaves(keras.initializers.Initializer):
-    """Positions [N,D] of a square grid: sines and cosines along its rows and its columns.
-
-    The longest wave has two grid sides, for it tells one end from the other. Where N is no square,
-    the waves run along one axis.
-
-    Args:
-        scale: their height.
-
-    Source:
-        Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on two axes as in Carion et al. 2020,
-        https://arxiv.org/abs/2005.12872.
-    """
-
-    def __init__(self, scale=1.0):
-        self.scale = scale
-
-    def __call__(self, shape, dtype=None):
-        """Returns the positions."""
-        tokens, width = shape
-        side = math.isqrt(tokens)
-        places = np.arange(tokens)
-        axes = (
-            [places // side, places % side] if side * side == tokens else [places * side / tokens]
-        )
-        share = -(-width // (2 * len(axes)))
-        # From two sides a wave down to two tokens a wave.
-        waves = np.pi / side * side ** (np.arange(share) / max(1, share - 1))
-        angles = np.concatenate([np.outer(axis + 0.5, waves) for axis in axes], axis=1)
-        table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)[:, :width]
-        return ops.convert_to_tensor(self.scale * table, dtype=dtype or "float32")
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {"scale": self.scale}
 
 
 @keras.saving.register_keras_serializable("keras_vlm")

@@ -46,8 +46,8 @@ def build_video_captioner(
             ``Captioner`` of pictures: its backbone, words and text layers are taken over with their
             weights, and ``tokenizer``, ``text`` and ``fusion`` are left out.
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
-        temporal: ``"mean"``, ``"lstm"``, ``"transformer"``, ``"attention"`` or a ``Temporal`` of
-            your own measures, such as ``TransformerTemporal(hidden_dim=128)``.
+        temporal: ``"mean"``, ``"lstm"``, ``"transformer"``, ``"concat"``, ``"attention"`` or a
+            ``Temporal`` of your own measures, such as ``TransformerTemporal(hidden_dim=128)``.
         num_frames: F, frames of a clip, spread evenly over it.
         text: as for ``build_captioner``.
         fusion: as for ``build_captioner``.

@@ -33,8 +33,8 @@ class ClipOptions:
     """Mixin of runs: what a model of clips has beside one of pictures.
 
     Attributes:
-        temporal: ``"mean"``, ``"lstm"``, ``"transformer"`` or ``"attention"``; None for
-            ``"transformer"``, or for that of the model to go on from.
+        temporal: ``"mean"``, ``"lstm"``, ``"transformer"``, ``"concat"`` or ``"attention"``; None
+            for ``"transformer"``, or for that of the model to go on from.
         num_frames: frames of a clip; None for 8, or for those of the model to go on from.
     """
 

@@ -13,9 +13,7 @@ from keras import ops
 
 from keras_vlm.core.checks import check_number, resolve_heads
 from keras_vlm.vision.frame_tokens import TokenMixing, TokenPooling
-
-# Slowest wave of the time encoding, in clips; the fastest takes two frames.
-SLOWEST_WAVE = 4.0
+from keras_vlm.vision.positions import GridWaves, encode_times
 
 
 class Temporal(keras.layers.Layer):
@@ -52,19 +50,22 @@ class OrderedTemporal(Temporal):
     Args:
         hidden_dim: D, or None for C.
         dropout: share of the units dropped in training.
+        position_scale: size of the waves along both axes of a frame as which positions begin,
+            beside units of about 1.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Raises:
         ValueError: an option is out of range.
     """
 
-    def __init__(self, *, hidden_dim=None, dropout=0.1, **kwargs):
+    def __init__(self, *, hidden_dim=None, dropout=0.1, position_scale=1.0, **kwargs):
         super().__init__(**kwargs)
         where = type(self).__name__
         if hidden_dim is not None:
             check_number(where, "hidden_dim", hidden_dim, minimum=2, integer=True)
         self.hidden_dim = hidden_dim
         self.dropout_rate = check_number(where, "dropout", dropout, minimum=0, maximum=0.99)
+        self.position_scale = check_number(where, "position_scale", position_scale, minimum=0)
 
     def build(self, frame_features_shape):
         """Builds the projection, the positions and the subclass's layers."""
@@ -76,7 +77,7 @@ class OrderedTemporal(Temporal):
         self.input_dense.build(frame_features_shape)
         self.positions = self.add_weight(
             shape=(tokens, width),
-            initializer=keras.initializers.RandomNormal(stddev=0.1),
+            initializer=GridWaves(self.position_scale),
             name="positions",
         )
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
@@ -104,6 +105,7 @@ class OrderedTemporal(Temporal):
             **super().get_config(),
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout_rate,
+            "position_scale": self.position_scale,
         }
 
 
@@ -201,12 +203,15 @@ class TransformerTemporal(OrderedTemporal):
 
     def build_layers(self, frames, tokens, width):
         """Builds the mixing and the layers."""
-        policy = self.dtype_policy
-        heads = resolve_heads("TransformerTemporal", self.num_heads, width)
         if self.num_tokens is not None:
-            self.mixing = TokenMixing(self.num_tokens, name="mixing", dtype=policy)
+            self.mixing = TokenMixing(self.num_tokens, name="mixing", dtype=self.dtype_policy)
             self.mixing.build((None, frames, tokens, width))
-        shape = (None, frames * (self.num_tokens or tokens), width)
+        self.build_transformer((None, frames * (self.num_tokens or tokens), width))
+
+    def build_transformer(self, shape):
+        """Builds the layers, for tokens of a shape."""
+        width, policy = shape[-1], self.dtype_policy
+        heads = resolve_heads(type(self).__name__, self.num_heads, width)
         self.layers = []
         for i in range(self.num_layers):
             parts = {
@@ -232,7 +237,10 @@ class TransformerTemporal(OrderedTemporal):
         """Returns the last layer's tokens."""
         kept = tokens if self.num_tokens is None else self.mixing(tokens)
         _, frames, count, width = kept.shape
-        memory = ops.reshape(kept, (-1, frames * count, width))
+        return self.transform(ops.reshape(kept, (-1, frames * count, width)), training)
+
+    def transform(self, memory, training):
+        """Returns what the layers make of memory [B,M,D]."""
         for parts in self.layers:
             asked = parts["norm"](memory)
             looked = parts["attention"](asked, asked, training=training)
@@ -254,6 +262,49 @@ class TransformerTemporal(OrderedTemporal):
             "num_layers": self.num_layers,
             "num_heads": self.num_heads,
         }
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class ConcatTemporal(TransformerTemporal):
+    """Each place's frames side by side become one token, and these meet in layers: M is N.
+
+    A place sees its whole history at once, in its order, and the layers compare places.
+
+    Args:
+        **kwargs: as for ``TransformerTemporal``, but for ``num_tokens``.
+
+    Raises:
+        ValueError: an option is out of range.
+
+    Source:
+        Karpathy et al. 2014, https://doi.org/10.1109/CVPR.2014.223, whose "early fusion" joins
+        frames by their first weights; here each has gone through the backbone before.
+    """
+
+    def build_layers(self, frames, tokens, width):
+        """Builds the layer over a place's frames, and those over all places."""
+        self.join_dense = keras.layers.Dense(
+            width, activation="relu", name="join", dtype=self.dtype_policy
+        )
+        self.join_dense.build((None, tokens, frames * width))
+        self.build_transformer((None, tokens, width))
+
+    def mix(self, tokens, training):
+        """Returns one token a place."""
+        _, frames, count, width = tokens.shape
+        histories = ops.reshape(ops.transpose(tokens, (0, 2, 1, 3)), (-1, count, frames * width))
+        return self.transform(self.join_dense(histories), training)
+
+    def compute_output_shape(self, frame_features_shape):
+        """Returns [B,N,D]."""
+        batch, _, tokens, channels = frame_features_shape
+        return (batch, tokens, self.hidden_dim or channels)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        config = super().get_config()
+        del config["num_tokens"]
+        return config
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -307,27 +358,10 @@ class AttentionTemporal(OrderedTemporal):
         return {**super().get_config(), "num_tokens": self.num_tokens}
 
 
-def encode_times(frames, width):
-    """Returns [F,D] float32: sines and cosines of each frame's place in the clip.
-
-    Args:
-        frames: F.
-        width: D.
-
-    Source:
-        Vaswani et al. 2017, for positions in a sentence; here waves run from two frames to four
-        clips.
-    """
-    waves = max(1, width // 2)
-    lengths = 2 * (SLOWEST_WAVE * frames / 2) ** (np.arange(waves) / max(1, waves - 1))
-    angles = 2 * np.pi * (np.arange(frames)[:, None] + 0.5) / lengths
-    encoded = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)[:, :width]
-    return np.pad(encoded, [(0, 0), (0, width - encoded.shape[1])]).astype(np.float32)
-
-
 TEMPORALS = {
     "mean": MeanTemporal,
     "lstm": LSTMTemporal,
     "transformer": TransformerTemporal,
+    "concat": ConcatTemporal,
     "attention": AttentionTemporal,
 }

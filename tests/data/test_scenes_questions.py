@@ -86,7 +86,9 @@ def test_every_type_and_form_occurs(asked):
     assert len({question.question_id for question in flatten(asked)}) == len(flatten(asked))
 
 
-@pytest.mark.parametrize(("kind", "forms", "answers"), [("count", 14, 3), ("colour", 6, 7)])
+@pytest.mark.parametrize(
+    ("kind", "forms", "answers"), [("count", 14, 3), ("colour", 6, 7), ("size", 42, 2)]
+)
 def test_answers_are_even_to_the_word(asked, kind, forms, answers):
     groups = collections.defaultdict(collections.Counter)
     for question in flatten(asked):

@@ -34,7 +34,7 @@ from keras_vlm.vision.temporal import TEMPORALS
 
 K, Q = 3, 3
 # Each temporal layer with a text decoder, and with a head and a fusion of questions.
-CAPTIONERS = list(zip(TEMPORALS, ["lstm", "transformer", "lstm", "transformer"], strict=True))
+CAPTIONERS = list(zip(TEMPORALS, ["lstm", "transformer"] * 2 + ["lstm"], strict=True))
 ANSWERERS = [("transformer", "choose", "hadamard"), ("attention", "write", "attention")]
 
 

@@ -11,8 +11,8 @@ from keras_vlm import Tokenizer, build_vqa, choose_answers, load_data
 from keras_vlm.data.questions import Question, flatten
 from keras_vlm.fusion import QUESTION_FUSIONS
 from keras_vlm.tasks.asking import EMPTY, UNKNOWN, UNREADABLE
-from keras_vlm.tasks.question_reader import GridWaves
 from keras_vlm.text.answers import AnswerVocabulary
+from keras_vlm.vision.positions import GridWaves
 
 Q = 3
 # (head, fusion); what each fusion promises is tested with it.
