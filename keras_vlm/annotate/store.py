@@ -1,6 +1,8 @@
 """What was written about the pictures of a folder, on disk after every edit.
 
 ``DIR/captions.jsonl`` holds captions and boxes, as ``folder:DIR`` reads them, a line a picture;
+captions in another form, as ``captions.csv``, are taken over, and that file becomes
+``captions.csv.bak`` when the first edit is written;
 ``DIR/questions/questions.jsonl`` holds questions, as ``folder:DIR/questions`` reads them. Refuses
 to know browsers.
 """
@@ -11,6 +13,8 @@ import threading
 
 from keras_vlm.core.files import replace_file
 from keras_vlm.data.image_files import find_pictures
+from keras_vlm.data.sources.folder import PICTURES, find_caption_file
+from keras_vlm.data.sources.folder_captions import read_captions
 from keras_vlm.data.sources.reading import get_key, read_json_lines
 
 # The keys of a record of captions that are written anew.
@@ -41,7 +45,14 @@ class AnnotationStore:
         self._lock = threading.Lock()
         self._captions_path = self.folder / "captions.jsonl"
         self._questions_path = self.folder / "questions" / "questions.jsonl"
-        self._records = self._read(self._captions_path)
+        # Captions in another form, which the first edit replaces.
+        self._other_path = None
+        there = find_caption_file(self.folder)
+        if there in (None, self._captions_path):
+            self._records = self._read(self._captions_path)
+        else:
+            self._other_path, self._records = there, _read_other(there)
+        self._written = _written_names(self.names, self._records)
         self._questions = self._read(self._questions_path, "question")
         # What the files said before: of what the page does not show nothing is lost.
         self._found, self._asked = list(self._records), list(self._questions)
@@ -49,7 +60,7 @@ class AnnotationStore:
     def captions(self, name):
         """Returns the list of a picture's captions in the store's language."""
         found = []
-        for record in self._of(self._records, name):
+        for record in self._of(self._records, self._written[name]):
             texts = record.get("captions", record.get("caption", []))
             found += [texts] if isinstance(texts, str) else texts
         return found
@@ -58,7 +69,7 @@ class AnnotationStore:
         """Returns the list of a picture's boxes ``(y0, x0, y1, x1, label)``."""
         found = []
         for record in self._records:
-            if record["image"] == name:
+            if record["image"] == self._written[name]:
                 boxes = record.get("boxes", [])
                 labels = record.get("labels", [""] * len(boxes))
                 found += [(*box, label) for box, label in zip(boxes, labels, strict=True)]
@@ -79,6 +90,7 @@ class AnnotationStore:
         Raises:
             OSError: the file cannot be written; the one that is there is whole.
         """
+        name = self._written[name]
         captions = [text.strip() for text in captions if text.strip()]
         more = self._more(self._found, name)
         record = {**more, "image": name, "captions": captions, "language": self.language}
@@ -93,6 +105,9 @@ class AnnotationStore:
                 record["labels"] = [str(box[4]) for box in boxes]
             self._records = kept + ([record] if captions or boxes else [])
             self._write(self._captions_path, self._records)
+            if self._other_path is not None:
+                self._other_path.replace(f"{self._other_path}.bak")
+                self._other_path = None
 
     def write_questions(self, name, questions):
         """Replaces a picture's questions; they are on disk when this returns.
@@ -157,6 +172,34 @@ class AnnotationStore:
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         with replace_file(path) as temporary:
             temporary.write_text(lines, encoding="utf-8")
+
+
+def _read_other(path):
+    """Returns the records of a file of captions that is not ``captions.jsonl``."""
+    records = []
+    for _, image, captions, split, language, boxes in read_captions(path):
+        said = {"image": image, "captions": captions, "split": split, "language": language}
+        if boxes:
+            said["boxes"], said["labels"] = map(list, zip(*boxes, strict=True))
+        records.append({key: value for key, value in said.items() if value is not None})
+    return records
+
+
+def _written_names(names, records):
+    """Returns a dict from pictures' names to what records call them: perhaps without ``images/``.
+
+    A name decides a picture's split, so that it must stay what it is.
+    """
+    known, written = set(names), {name: name for name in names}
+    for inner in PICTURES.folders:
+        short = {f"{inner}/{r['image']}": r["image"] for r in records if r["image"] not in known}
+        if not short.keys() & known:
+            continue
+        # Those without a record yet will be called alike.
+        for name in names:
+            if name.startswith(f"{inner}/"):
+                written[name] = name.removeprefix(f"{inner}/")
+    return written
 
 
 def _pair(record):

@@ -22,6 +22,16 @@ def open_model(name):
     return load_members(name)
 
 
+def print_baselines(baselines):
+    """Prints what who does not look at the picture scores.
+
+    Args:
+        baselines: dict from names to accuracies.
+    """
+    for name, score in baselines.items():
+        print(f"{'without the picture, ' + name:40s} {score:.4f}")
+
+
 def open_reranker(name):
     """Loads a model that must be a re-ranker.
 

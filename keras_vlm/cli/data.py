@@ -25,7 +25,11 @@ def add_arguments(parser):
     parser.add_argument("--html", metavar="FILE", help="also write a page with sample pictures")
     parser.add_argument("--json", action="store_true", help="print JSON: all numbers")
     parser.add_argument("--convert", metavar="OUT", help="write TFRecord shards to OUT instead")
-    parser.add_argument("--name", help="name of the converted data set (default: the source's)")
+    parser.add_argument(
+        "--name",
+        help="name of the converted data set (default: the source's, with my_ before it where "
+        "TensorFlow Datasets has one of that name)",
+    )
     parser.add_argument(
         "--shard-pictures", type=int, default=1000, help="pictures a shard (default: 1000)"
     )
@@ -38,9 +42,10 @@ def run(options):
     splits = load_data(options.data, language=options.language, keys=options.keys)
     verbose = 0 if options.json else 1
     if options.convert:
-        from keras_vlm.data.convert import convert_data
+        from keras_vlm.data.convert import convert_data, is_in_catalogue
 
-        name = options.name or splits.name
+        taken = is_in_catalogue(splits.name)
+        name = options.name or (f"my_{splits.name}" if taken else splits.name)
         folder = convert_data(
             splits,
             options.convert,

@@ -14,9 +14,17 @@ scores were made, and scores with different signatures do not compare.
 example:
   keras-vlm evaluate captioner-lite0-lstm-flickr8k flickr8k:DIR --split dev --json scores.json
   keras-vlm evaluate retriever.keras flickr8k:DIR --rerank reranker.keras
+  keras-vlm evaluate vqa.keras easy_vqa --confusion confusion.png --reliability reliability.png
 """
 
-from keras_vlm.cli.arguments import add_search_arguments, open_model, open_reranker
+import sys
+
+from keras_vlm.cli.arguments import (
+    add_search_arguments,
+    open_model,
+    open_reranker,
+    print_baselines,
+)
 
 
 def add_arguments(parser):
@@ -31,7 +39,12 @@ def add_arguments(parser):
         default="train",
         help="split from which the baselines of answers learn (default: train)",
     )
-    parser.add_argument("--reliability", metavar="PNG", help="draw confidence against accuracy")
+    parser.add_argument(
+        "--reliability", metavar="PNG", help="of answers: draw confidence against accuracy"
+    )
+    parser.add_argument(
+        "--confusion", metavar="PNG", help="of answers: draw which was taken for which"
+    )
     add_search_arguments(parser, "a captioner's: ")
     parser.add_argument(
         "--folds",
@@ -53,10 +66,17 @@ def run(options):
     from keras_vlm.training.evaluate import evaluate
 
     model = open_model(options.model)
-    if options.reliability and not hasattr(model, "answer"):
-        raise ValueError("--reliability goes with a model that answers questions.")
+    for name in ("reliability", "confusion"):
+        if getattr(options, name) and not hasattr(model, "answer"):
+            raise ValueError(f"--{name} goes with a model that answers questions.")
     data = load_data(options.data, language=options.language, keys=options.keys)
     asks = hasattr(model, "answer") and options.training_split in data
+    if hasattr(model, "answer") and not asks:
+        print(
+            f"No baselines: {options.data} has no split {options.training_split!r} to learn them "
+            f"from, but {', '.join(data)} (--training-split).",
+            file=sys.stderr,
+        )
     if options.rerank:
         from keras_vlm.tasks.two_stage import TwoStageRetriever
 
@@ -72,8 +92,7 @@ def run(options):
     for name, score in found.scores.items():
         print(f"{name:26s} {score:.4f}")
     print(f"signature  {found.signature}")
-    for name, score in found.baselines.items():
-        print(f"{'without the picture, ' + name:40s} {score:.4f}")
+    print_baselines(found.baselines)
     for name, value in found.diversity.items():
         print(f"{name:26s} {value:.4g}")
     if options.reliability:
@@ -81,6 +100,11 @@ def run(options):
 
         plot_reliability(found.calibration, options.reliability)
         print(f"Written: {options.reliability}")
+    if options.confusion:
+        from keras_vlm.training.plots import plot_confusion
+
+        plot_confusion(found.confusion, options.confusion)
+        print(f"Written: {options.confusion}")
     if options.json:
         found.save(options.json)
         print(f"Written: {options.json}")

@@ -40,15 +40,16 @@ import dataclasses
 import json
 import pathlib
 
-from keras_vlm.cli.arguments import print_json
+from keras_vlm.cli.arguments import print_baselines, print_json
 
 HELP = {
     "split": "split to train on",
     "validation_split": "split that chooses the best epoch; never trained on",
     "language": "language of the captions or questions: en or zh",
     "keys": "questions in a folder whose records have other keys, ours=theirs, apart by commas: "
-    "image, question, answer, answers, id, question_type, answer_type, split, language, questions "
-    "(a list within a record), records, and file and folder, the names of those within DIR",
+    "image, question, answer, answers, id, question_type, answer_type, split, language, boxes, "
+    "labels, questions (a list within a record), records, and file and folder, the names of those "
+    "within DIR",
     "answers": "choose among the most frequent, write word by word, or auto: by the data",
     "most_answers": "answers to choose from, at most",
     "activation": "softmax: one answer is right; sigmoid: each may be",
@@ -108,21 +109,21 @@ HELP = {
 
 NEXT = {
     "captioning": """  keras-vlm caption {model} photo.jpg
-  keras-vlm evaluate {model} {data} --split test --beam-size 5
+  keras-vlm evaluate {model} {data} --split test{more} --beam-size 5
   keras-vlm export {model} {out}/served/1""",
     "retrieval": """  keras-vlm index DIR --model {model} --out {out}/index
-  keras-vlm evaluate {model} {data} --split test
+  keras-vlm evaluate {model} {data} --split test{more}
   keras-vlm export {model} {out}/served/1""",
     "vqa": """  keras-vlm ask {model} photo.jpg "what is there?"
-  keras-vlm evaluate {model} {data} --split test{keys}
+  keras-vlm evaluate {model} {data} --split test{more}
   keras-vlm export {model} {out}/served/1""",
     "video-caption": """  keras-vlm video caption clip.mp4 --model {model}
-  keras-vlm evaluate {model} {data} --split test
+  keras-vlm evaluate {model} {data} --split test{more}
   keras-vlm export {model} {out}/served/1""",
     "video-qa": """  keras-vlm video ask clip.mp4 "what happens?" --model {model}
-  keras-vlm evaluate {model} {data} --split test{keys}
+  keras-vlm evaluate {model} {data} --split test{more}
   keras-vlm export {model} {out}/served/1""",
-    "reranking": """  keras-vlm evaluate {retriever} {data} --split test --rerank {model}
+    "reranking": """  keras-vlm evaluate {retriever} {data} --split test{more} --rerank {model}
   keras-vlm index DIR --model {retriever} --out {out}/index
   keras-vlm search {out}/index "a dog in the snow" --rerank {model}""",
 }
@@ -177,10 +178,12 @@ def run(options):
     print(f"\nBest {when}, by {summary['monitor']} on {chosen.validation_split}")
     for name, score in best["scores"].items():
         print(f"{name:26s} {score:.4f}")
+    print_baselines(summary.get("baselines", {}))
     print(f"signature  {summary['signature']}")
     print(f"\nWritten: {model}, {out / 'curves.png'}, {out / 'log.csv'}\nNext:")
-    keys = f" --keys {chosen.keys}" if getattr(chosen, "keys", None) else ""
-    told = {**vars(chosen), "model": model, "out": out, "keys": keys}
+    more = "" if chosen.language == "en" else f" --language {chosen.language}"
+    more += f" --keys {chosen.keys}" if getattr(chosen, "keys", None) else ""
+    told = {**vars(chosen), "model": model, "out": out, "more": more}
     print(NEXT[options.task].format(**told))
 
 

@@ -19,10 +19,11 @@ from keras_vlm.data.pipeline import (
     readable_places,
     shift_targets,
 )
+from keras_vlm.data.question_batches import Pictures
 from keras_vlm.data.sources.clips import AllFrames, ClipExamples
 
 
-class DecodedClips:
+class DecodedClips(Pictures):
     """Clips whose frames are read, decoded and augmented anew each time.
 
     Args:
@@ -54,7 +55,7 @@ class DecodedClips:
         return {"frames": frames}
 
 
-class CachedClips:
+class CachedClips(Pictures):
     """Features of frames and perhaps of their mirror images, of which a clip draws one an epoch.
 
     Args:

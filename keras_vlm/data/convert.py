@@ -33,7 +33,8 @@ def convert_data(splits, out, name, *, shard_pictures=1000, workers=4, verbose=1
     Args:
         splits: a ``Splits``, or a dict from names to data splits.
         out: folder; ``NAME/1.0.0`` is made in it.
-        name: name of the new data set: small letters, digits and underscores.
+        name: name of the new data set: small letters, digits and underscores, and none that
+            TensorFlow Datasets has itself.
         shard_pictures: pictures a shard.
         workers: shards that are written at once.
         verbose: 1 for a progress bar on standard error, 0 for none.
@@ -53,6 +54,11 @@ def convert_data(splits, out, name, *, shard_pictures=1000, workers=4, verbose=1
     if not name.isidentifier() or name != name.lower():
         raise ValueError(
             f"convert_data: name must be small letters, digits and underscores, got {name!r}."
+        )
+    if is_in_catalogue(name):
+        raise ValueError(
+            f"convert_data: name must not be one of TensorFlow Datasets' own, got {name!r}: "
+            f"tfds:{name} would open theirs. Choose my_{name}, say."
         )
     opened = {split: splits[split] for split in splits}
     for split, examples in opened.items():
@@ -89,6 +95,13 @@ def convert_data(splits, out, name, *, shard_pictures=1000, workers=4, verbose=1
     )
     (folder / NOTE).unlink()
     return folder
+
+
+def is_in_catalogue(name):
+    """Returns whether TensorFlow Datasets has a data set of this name itself."""
+    import tensorflow_datasets as tfds
+
+    return name in tfds.list_builders(with_community_datasets=False)
 
 
 def _write_all(shards, features, shard_pictures, workers, verbose):

@@ -21,6 +21,7 @@ from keras_vlm.data.pipeline import (
     readable_places,
 )
 from keras_vlm.data.questions import flatten
+from keras_vlm.data.sources.base import PictureExamples
 from keras_vlm.text.cleaning import swap_left_right
 from keras_vlm.text.tokenizer import PAD_ID
 from keras_vlm.vision.augmentation import augment_regions
@@ -88,11 +89,39 @@ class QuestionTexts:
         return np.add.reduceat(self.weights, self.first).astype(np.float32)
 
 
-class DecodedPictures:
+class Pictures:
+    """Abstract: pictures, or clips, of a split by their places, as ``question_batches`` takes them.
+
+    A subclass has ``examples`` and ``places`` [n] int64, and implements ``read`` and ``gather``.
+
+    Attributes:
+        is_stream: whether they come in an order of their own.
+    """
+
+    is_stream = False
+
+    def elements(self, order, shuffle_seed):
+        """Returns a dataset of what ``read`` takes: places in an order [m] int64."""
+        return tf.data.Dataset.from_tensor_slices(order)
+
+    def place_of(self, element):
+        """Returns the place [] int64 of an element."""
+        return element
+
+    def read(self, element, pair):
+        """Returns (a nest of tensors of static shapes, mirrored [] bool) of one; it may fail."""
+        raise NotImplementedError
+
+    def gather(self, batch):
+        """Returns what a model takes, a dict, of a batch of what ``read`` returned first."""
+        raise NotImplementedError
+
+
+class DecodedPictures(Pictures):
     """Pictures decoded and augmented anew each time.
 
     Args:
-        examples: a data split of ``PictureExamples``.
+        examples: a data split.
         image_size: ``(H, W)`` in pixels.
         resize: how pictures are brought to that size, as in ``vision.image``.
         augmentation: an ``Augmentation``, or None.
@@ -107,16 +136,24 @@ class DecodedPictures:
         self._region_shapes = region_shapes or {}
         self.examples = examples
         self.places = np.arange(len(examples))
+        self.is_stream = not isinstance(examples, PictureExamples)
+        _, self.place_of, self._open = examples.stream(None, tuple(self._region_shapes))
         self._size, self._resize, self._augmentation = image_size, resize, augmentation
 
-    def read(self, place, pair):
+    def elements(self, order, shuffle_seed):
+        """Returns a dataset of places in an order, or of a stream's examples in its own."""
+        if not self.is_stream:
+            return super().elements(order, shuffle_seed)
+        return self.examples.stream(shuffle_seed, tuple(self._region_shapes))[0]
+
+    def read(self, element, pair):
         """Returns ({"images": [H,W,3] uint8, and regions}, mirrored [] bool); it may fail."""
-        regions = self.examples.read_regions(place, self._region_shapes)
+        picture = self._open(element)
+        regions = {key: picture[key] for key in self._region_shapes}
         if self._augmentation is not None:
             regions = augment_regions(regions, pair, self._augmentation, self._size)
-        encoded = self.examples.read_picture(place)
         image, mirrored = read_picture(
-            encoded, self._size, self._resize, self._augmentation, pair
+            picture["image_bytes"], self._size, self._resize, self._augmentation, pair
         )
         return {"images": image, **fit_regions(regions, self._region_shapes)}, mirrored
 
@@ -125,7 +162,7 @@ class DecodedPictures:
         return pictures
 
 
-class CachedPictures:
+class CachedPictures(Pictures):
     """Features of pictures and perhaps of their mirror images, of which each draws one an epoch.
 
     Args:
@@ -164,7 +201,7 @@ def question_batches(
     """Makes training batches of pictures, each with several questions.
 
     Args:
-        pictures: ``DecodedPictures`` or ``CachedPictures``.
+        pictures: ``DecodedPictures``, ``CachedPictures`` or other ``Pictures``.
         texts: a ``QuestionTexts`` of the same split; where it has weights and there is an epoch
             seed, pictures and their questions are drawn by them, with replacement.
         batch_size: B, pictures a batch.
@@ -177,9 +214,17 @@ def question_batches(
         A ``tf.data.Dataset`` of ``({"images" or "image_features", "token_ids": [B,Q,T], ...},
         targets)``. A picture that cannot be read is named on standard error; the next one takes its
         place, and at the end of an epoch there are rows whose questions are padding.
+
+    Raises:
+        ValueError: pictures are to be drawn, and come in an order of their own.
     """
     stream = ReadableStream(tf.constant(pictures.examples.image_ids))
     weighted = texts.weights is not None and epoch_seed is not None
+    if weighted and pictures.is_stream:
+        raise ValueError(
+            f"batches: balance must be 'none' or 'loss' for {pictures.examples.name}, whose "
+            "pictures come in an order of their own; or let a frozen backbone's features be cached."
+        )
     places = tf.constant(pictures.places, tf.int64)
     first, counts = tf.constant(texts.first), tf.constant(texts.counts)
     arrays = {"token_ids": texts.tokens, **texts.answers}
@@ -189,9 +234,10 @@ def question_batches(
         logs = tf.math.log(tf.constant(texts.weights))
         picture_logs = tf.math.log(texts.picture_weights()[pictures.places])
 
-    def read(number, place, seed):
+    def read(number, element, seed):
+        place = pictures.place_of(element)
         pair = tf.stack([seed, place])
-        picture, mirrored = pictures.read(place, pair)
+        picture, mirrored = pictures.read(element, pair)
         rows = tf.range(counts[place]) + first[place]
         if weighted:
             # A picture that is drawn twice an epoch has other questions each time.
@@ -218,9 +264,9 @@ def question_batches(
         elif epoch_seed is not None:
             order = tf.random.experimental.stateless_shuffle(order, tf.stack([seed, 0]))
         return stream.read(
-            tf.data.Dataset.from_tensor_slices(order),
-            lambda place: place,
-            lambda number, place: read(number, place, seed),
+            pictures.elements(order, None if epoch_seed is None else seed),
+            pictures.place_of,
+            lambda number, element: read(number, element, seed),
             len(pictures.places),
         )
 

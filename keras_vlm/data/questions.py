@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_vlm.text.answers import most_frequent, normalize_answer
+from keras_vlm.text.answers import comparable, most_frequent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def even_answers(questions):
         [0.75, 0.75, 1.5]
     """
     return _inverse_frequency(
-        [normalize_answer(most_frequent(question.answers)) for question in questions]
+        [comparable(most_frequent(question.answers)) for question in questions]
     )
 
 

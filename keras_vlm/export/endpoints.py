@@ -98,8 +98,7 @@ def vqa_endpoints(model, top_k):
 def _answer_functions(model, top_k, read):
     """Returns the functions of many questions a picture, of one, and of one with one answer."""
 
-    def ask_many(*inputs):
-        *pictures, questions = inputs
+    def ask(pictures, questions, top_k):
         images, valid, count = read(model, *pictures)
         missing = tf.cast(count == 0, tf.int32)
         questions = tf.pad(questions, [[0, missing], [0, 0]], constant_values="")
@@ -115,14 +114,20 @@ def _answer_functions(model, top_k, read):
             "readable": valid,
         }
 
-    def candidates(*inputs):
+    def ask_many(*inputs):
+        *pictures, questions = inputs
+        return ask(pictures, questions, top_k)
+
+    def candidates(*inputs, top_k=top_k):
         *pictures, question = inputs
-        found = ask_many(*pictures, question[:, None])
+        found = ask(pictures, question[:, None], top_k)
         readable = found.pop("readable")
         return {**{name: value[:, 0] for name, value in found.items()}, "readable": readable}
 
     def answer(*inputs):
-        found = candidates(*inputs)
+        # As many candidates as Python's usual one: written answers are searched the wider, the more
+        # there are.
+        found = candidates(*inputs, top_k=1)
         return {
             "answer": found["answers"][:, 0],
             "score": found["scores"][:, 0],

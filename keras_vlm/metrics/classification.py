@@ -3,7 +3,11 @@
 Dimension letters: n examples, L labels.
 """
 
+import collections
+
 import numpy as np
+
+OTHER = "(other)"
 
 
 def confusion_matrix(truth, predicted, labels):
@@ -40,6 +44,35 @@ def confusion_matrix(truth, predicted, labels):
                 )
         counts[places[right], len(places) if said is None else places[said]] += 1
     return counts
+
+
+def frequent_confusions(truth, predicted, *, most=20):
+    """Counts which of the most frequent labels was taken for which.
+
+    Args:
+        truth: list of n labels.
+        predicted: list of n labels.
+        most: L, labels at most; ``OTHER`` stands for all others.
+
+    Returns:
+        dict: ``labels``, a list of L labels by falling frequency in ``truth``, ties in alphabetical
+        order, then ``OTHER``; ``counts`` [L+1,L+1], a list of lists: rows the truth, columns what
+        was predicted.
+
+    Example:
+        >>> frequent_confusions(["a", "a", "b", "c"], ["a", "b", "b", "a"], most=2)
+        {'labels': ['a', 'b', '(other)'], 'counts': [[1, 1, 0], [0, 1, 0], [1, 0, 0]]}
+    """
+    frequent = sorted(collections.Counter(truth).items(), key=lambda item: (-item[1], item[0]))
+    labels = [label for label, _ in frequent[:most]]
+    known = set(labels)
+
+    def kept(found):
+        return [label if label in known else OTHER for label in found]
+
+    labels.append(OTHER)
+    counts = confusion_matrix(kept(truth), kept(predicted), labels)
+    return {"labels": labels, "counts": counts[:, :-1].tolist()}
 
 
 def score_classification(truth, predicted, labels):

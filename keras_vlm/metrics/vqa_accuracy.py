@@ -6,7 +6,7 @@ Refuses to know models and pictures. Dimension letters: n questions, A annotator
 from keras_vlm.core.checks import check_choice
 from keras_vlm.metrics.calibration import expected_calibration_error
 from keras_vlm.metrics.classification import score_classification
-from keras_vlm.text.answers import normalize_answer, strip_punctuation
+from keras_vlm.text.answers import comparable, normalize_answer, strip_punctuation
 
 # How the annotators' answers are prepared before they are compared.
 PROTOCOLS = ("official", "normalized")
@@ -48,10 +48,10 @@ def vqa_accuracy(answer, references, *, protocol="official"):
     if not references:
         raise ValueError("vqa_accuracy: references must have at least one answer, got none.")
     if protocol == "normalized":
-        references = [normalize_answer(reference) for reference in references]
+        references = [comparable(reference) for reference in references]
     elif len(set(references)) > 1:
         references = [strip_punctuation(reference) for reference in references]
-    answer = normalize_answer(answer)
+    answer = comparable(answer) if protocol == "normalized" else normalize_answer(answer)
     agree = [reference == answer for reference in references]
     if len(agree) == 1:
         return float(agree[0])
@@ -98,8 +98,8 @@ def score_vqa(answers, questions, *, confidences=None, protocol=None):
             for name, group in sorted(groups.items(), key=lambda item: str(item[0]))
             if name is not None
         }
-    truth = [normalize_answer(question.answer) for question in questions]
-    said = [normalize_answer(answer) for answer in answers]
+    truth = [comparable(question.answer) for question in questions]
+    said = [comparable(answer) for answer in answers]
     found = score_classification(truth, said, sorted({*truth, *said}))
     scores["exact_match"] = found.pop("accuracy")
     scores |= found

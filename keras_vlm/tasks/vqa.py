@@ -17,7 +17,7 @@ from keras_vlm.tasks.base import PRECISIONS, check_reads, makers_of, resolve_opt
 from keras_vlm.tasks.question_reader import AnswerWriter, QuestionReader
 from keras_vlm.tasks.vqa_models import ChoosingVQAModel, WritingVQAModel
 from keras_vlm.text import LSTMDecoder, Tokenizer
-from keras_vlm.text.answers import AnswerVocabulary, normalize_answer
+from keras_vlm.text.answers import AnswerVocabulary, comparable
 from keras_vlm.text.foreign import resolve_text_encoder
 from keras_vlm.vision.backbones import resolve_backbone
 
@@ -25,7 +25,7 @@ ANSWERS = ("auto", "choose", "write")
 MODELS = (ChoosingVQAModel, WritingVQAModel)
 # Where a vocabulary of answers that were seen twice covers less than this, answers are written.
 LEAST_COVERAGE = 0.8
-MOST_ANSWER_LENGTH = 12
+MOST_ANSWER_LENGTH = 22
 
 
 def build_vqa(  # noqa: PLR0913 - what a model is made of
@@ -48,7 +48,8 @@ def build_vqa(  # noqa: PLR0913 - what a model is made of
             in 0..255 to [B,h,w,C] or [B,N,C].
         tokenizer: a ``Tokenizer`` of questions, or a data split to make one of.
         answers: an ``AnswerVocabulary``, from which the model then chooses; a ``Tokenizer`` of
-            answers, in whose words it writes; or a data split, for ``choose_answers`` to decide.
+            answers, in whose words it writes; a data split, for ``choose_answers`` to decide; or,
+            where ``tokenizer`` is a data split, how: ``"auto"``, ``"choose"`` or ``"write"``.
         text: ``"lstm"``, ``"gru"``, ``"transformer"``, ``"bag"``, ``"keras_hub:PRESET"`` (with
             the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures,
             such as ``GRUEncoder(hidden_dim=512)``.
@@ -103,7 +104,8 @@ def resolve_words(where, tokenizer, answers):
     Args:
         where: name of the builder.
         tokenizer: a ``Tokenizer``, or a data split with questions.
-        answers: an ``AnswerVocabulary``, a ``Tokenizer``, or a data split with questions.
+        answers: an ``AnswerVocabulary``, a ``Tokenizer``, a data split with questions, or a name
+            in ``ANSWERS`` where ``tokenizer`` is such a split.
 
     Returns:
         ``(tokenizer, answers)``.
@@ -111,6 +113,8 @@ def resolve_words(where, tokenizer, answers):
     Raises:
         TypeError: one is none of these.
     """
+    if answers in ANSWERS and getattr(tokenizer, "questions", None):
+        answers = choose_answers(tokenizer, answers)
     if getattr(tokenizer, "questions", None):
         tokenizer = fit_question_tokenizer(tokenizer)
     if getattr(answers, "questions", None):
@@ -124,7 +128,7 @@ def resolve_words(where, tokenizer, answers):
     if not isinstance(answers, (AnswerVocabulary, Tokenizer)):
         raise TypeError(
             f"{where}: answers must be an AnswerVocabulary, a Tokenizer or a data split with "
-            f"questions, got {answers!r}."
+            f"questions (or, where tokenizer is a split, one of {ANSWERS}), got {answers!r}."
         )
     return tokenizer, answers
 
@@ -165,7 +169,7 @@ def choose_loss(answers):
 
 
 def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1, unit=None):
-    """Makes a tokenizer of the words of a split's questions.
+    """Makes a tokenizer of the words of a split's questions; says on stderr if some are cut.
 
     Args:
         examples: a data split with questions.
@@ -176,13 +180,16 @@ def fit_question_tokenizer(examples, *, max_length=22, minimum_count=1, unit=Non
     Returns:
         A ``Tokenizer``.
     """
-    return Tokenizer.fit(
-        [question.text for question in flatten(examples.questions)],
+    texts = [question.text for question in flatten(examples.questions)]
+    tokenizer = Tokenizer.fit(
+        texts,
         unit=unit,
         max_length=max_length,
         minimum_count=minimum_count,
         language=examples.language,
     )
+    _report_cut("questions", tokenizer.split(texts).row_lengths().numpy(), max_length)
+    return tokenizer
 
 
 def choose_answers(
@@ -225,17 +232,31 @@ def choose_answers(
         told = f"{len(vocabulary)} answers to choose from, covering {vocabulary.coverage:.1%}"
         print(f"answers: {told}{why}.", file=sys.stderr)
         return vocabulary
-    texts = [normalize_answer(question.answer) for question in questions]
-    words = max(len(text if examples.language == "zh" else text.split()) for text in texts)
+    texts = [comparable(question.answer) for question in questions]
+    chinese = examples.language == "zh"
+    lengths = [len("".join(text.split()) if chinese else text.split()) for text in texts]
     tokenizer = Tokenizer.fit(
         texts,
-        max_length=min(MOST_ANSWER_LENGTH, max(3, words + 2)),
+        unit="sign" if chinese else "spaced",
+        max_length=min(MOST_ANSWER_LENGTH, max(3, max(lengths) + 2)),
         minimum_count=minimum_count,
         language=examples.language,
     )
     told = f"written, in {len(tokenizer.vocabulary)} words"
     print(f"answers: {told}{why}.", file=sys.stderr)
+    _report_cut("answers", lengths, tokenizer.max_length)
     return tokenizer
+
+
+def _report_cut(what, lengths, max_length):
+    """Says on stderr how many texts do not fit between start and end."""
+    cut = sum(length > max_length - 2 for length in lengths)
+    if cut:
+        print(
+            f"{what}: {cut} of {len(lengths)} have more than {max_length - 2} words and are cut "
+            f"there (the longest has {max(lengths)}).",
+            file=sys.stderr,
+        )
 
 
 def _repeated_coverage(questions, size):

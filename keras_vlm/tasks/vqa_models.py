@@ -23,13 +23,13 @@ from keras_vlm.decoding.constraints import NO_UNKNOWN
 from keras_vlm.tasks.asking import AnswerMixin
 from keras_vlm.tasks.base import PictureTextModel, encode, picture_inputs
 from keras_vlm.tasks.question_reader import AnswerChooser
-from keras_vlm.text.answers import most_frequent, normalize_answer
+from keras_vlm.text.answers import comparable, most_frequent
 from keras_vlm.text.tokenizer import PAD_ID
 
 # What is done where some answers, or types of question, are much rarer than others.
 BALANCES = ("none", "sampling", "types", "loss")
 WEIGHINGS = {"sampling": even_answers, "types": even_types}
-LEAST_BEAM = 3
+BEAM = 5
 
 
 class VQAModel(AnswerMixin, PictureTextModel):
@@ -318,7 +318,7 @@ class WritingVQAModel(VQAModel):
 
     def encode_answers(self, references):
         """Returns the words of the most frequent answers."""
-        best = [normalize_answer(most_frequent(answers)) for answers in references]
+        best = [comparable(most_frequent(answers)) for answers in references]
         return {"answer_ids": self.answers(tf.constant(best)).numpy()}
 
     def finish_answers(self, answers, real):
@@ -332,8 +332,13 @@ class WritingVQAModel(VQAModel):
             self.remember(image_features), token_ids, training=False
         )
         tokens = self.writer.join(joint, words, memory, token_ids)
+        # As wide for one candidate as for some, so that the first is the same; the score is the
+        # mean over the words.
         strategy = BeamSearch(
-            max(top_k, LEAST_BEAM), num_return=top_k, constraints=(NO_UNKNOWN, MinimumLength(1))
+            max(top_k, BEAM),
+            length_penalty=1.0,
+            num_return=top_k,
+            constraints=(NO_UNKNOWN, MinimumLength(1)),
         )
         found = self.writer.write(tokens, self.answers, strategy)
         shape = tf.concat([tf.shape(token_ids)[:2], [top_k]], axis=0)

@@ -112,6 +112,22 @@ def normalize_answer(answer):
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
 
 
+def comparable(answer):
+    """Normalises an answer; one of articles or marks alone, such as the choice "A", stays.
+
+    Args:
+        answer: a string.
+
+    Returns:
+        A string, ``""`` for an empty answer only.
+
+    Example:
+        >>> comparable("A"), comparable("a dog"), comparable("?")
+        ('a', 'dog', '?')
+    """
+    return normalize_answer(answer) or " ".join(answer.lower().split())
+
+
 def most_frequent(answers):
     """Returns the answer that most annotators gave; of several, the one given first."""
     counts = collections.Counter(answers)
@@ -187,7 +203,7 @@ class AnswerVocabulary:
         )
         if hasattr(questions, "questions"):
             questions = [one for of_picture in questions.questions for one in of_picture]
-        best = [normalize_answer(question.answer) for question in questions]
+        best = [comparable(question.answer) for question in questions]
         counts = collections.Counter(best)
         frequent = sorted((-n, a) for a, n in counts.items() if n >= minimum_count and a)[:size]
         answers = [answer for _, answer in frequent]
@@ -213,7 +229,7 @@ class AnswerVocabulary:
             Dict from answer id to score, in (0, 1]: ``min(n / 3, 1)`` where n annotators agree, of
             one or two annotators the share who say it. Answers that are not there are absent.
         """
-        counts = collections.Counter(normalize_answer(answer) for answer in references)
+        counts = collections.Counter(comparable(answer) for answer in references)
         needed = min(3, len(references))
         return {
             self.ids[answer]: min(1.0, n / needed)

@@ -29,8 +29,9 @@ class Tokenizer:
     Args:
         vocabulary: list of distinct words (characters, pieces), without the four special tokens.
         unit: ``"word"`` (spaces apart), ``"character"`` (Chinese), ``"jieba"`` (Chinese words, for
-            models that write text and do not read it) or ``"piece"`` (parts of words; those that
-            do not begin one begin with ``##``).
+            models that write text and do not read it), ``"piece"`` (parts of words; those that
+            do not begin one begin with ``##``), or, for answers, whose marks count, ``"spaced"``
+            (whatever stands between spaces) or ``"sign"`` (every character).
         max_length: T, start and end included.
         language: language code of the texts, such as ``"en"`` or ``"zh"``.
 
@@ -79,8 +80,7 @@ class Tokenizer:
 
         Args:
             texts: a data split (its captions are read), or an iterable of strings.
-            unit: ``"word"``, ``"character"``, ``"jieba"`` or ``"piece"``; None chooses by the
-                language.
+            unit: as for the class; None chooses ``"word"`` or ``"character"`` by the language.
             max_length: T, start and end included.
             minimum_count: a word seen fewer times is unknown.
             language: language code; None takes the split's, or ``"en"``.

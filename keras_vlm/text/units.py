@@ -1,9 +1,10 @@
 """What a text is split into: words, characters, Chinese words by jieba, trained pieces of words.
 
-Contract of a unit: ``split(text [B] string) -> ragged string [B, tokens]``, after cleaning. All but
-jieba's words are split in TensorFlow ops; jieba is a Python package, so its unit serves where text
-is only written by a graph and never read by it. Refuses to know ids. Dimension letters: B batch, M
-words, L letters of a piece.
+Contract of a unit: ``split(text [B] string) -> ragged string [B, tokens]``, after cleaning, but for
+``"spaced"`` and ``"sign"``, which keep every mark: answers are normalised already. All but jieba's
+words are split in TensorFlow ops; jieba is a Python package, so its unit serves where text is only
+written by a graph and never read by it. Refuses to know ids. Dimension letters: B batch, M words, L
+letters of a piece.
 """
 
 import collections
@@ -45,6 +46,17 @@ def split_words(text):
 def split_characters(text):
     """Splits a text [B] into its letters and digits, ragged [B, characters]."""
     return tf.strings.unicode_split(clean_characters(text), "UTF-8", errors="replace")
+
+
+def split_spaced(text):
+    """Splits a text [B] at its spaces alone, ragged [B, words]: ``2.5 cm`` has two."""
+    return tf.strings.split(tf.strings.lower(text, encoding="utf-8"))
+
+
+def split_signs(text):
+    """Splits a text [B] into all of its characters but white space, ragged [B, characters]."""
+    text = tf.strings.regex_replace(tf.strings.lower(text, encoding="utf-8"), r"\s", "")
+    return tf.strings.unicode_split(text, "UTF-8", errors="replace")
 
 
 def split_jieba(text):
@@ -205,5 +217,7 @@ UNITS = {
     "character": Unit(split_characters, ""),
     "jieba": Unit(split_jieba, "", in_graph=False),
     "piece": Unit(split_words, " "),
+    "spaced": Unit(split_spaced, " "),
+    "sign": Unit(split_signs, ""),
 }
 UNIT_OF_LANGUAGE = {"en": "word", "zh": "character"}

@@ -8,7 +8,7 @@ import math
 
 from keras_vlm.data.questions import flatten
 from keras_vlm.metrics.vqa_accuracy import choose_protocol, vqa_accuracy
-from keras_vlm.text.answers import normalize_answer
+from keras_vlm.text.answers import comparable
 from keras_vlm.text.cleaning import clean_characters, clean_words
 
 # A question that was asked at least so often in training is answered as it was then.
@@ -29,8 +29,11 @@ class QuestionOnly:
     def __init__(self, examples):
         questions = flatten(examples.questions)
         self._language = examples.language
-        answers = [normalize_answer(question.answer) for question in questions]
+        answers = [comparable(question.answer) for question in questions]
         self._priors = collections.Counter(answers)
+        self._by_type = collections.defaultdict(collections.Counter)
+        for question, answer in zip(questions, answers, strict=True):
+            self._by_type[question.question_type][answer] += 1
         self._asked = collections.defaultdict(collections.Counter)
         self._features = collections.defaultdict(collections.Counter)
         for words, answer in zip(self._split(questions), answers, strict=True):
@@ -49,6 +52,11 @@ class QuestionOnly:
     def majority(self):
         """The most frequent answer of all."""
         return self._priors.most_common(1)[0][0]
+
+    def majority_of(self, question_type):
+        """Returns the most frequent answer to a type of question; to a new type, that of all."""
+        counts = self._by_type.get(question_type, self._priors)
+        return counts.most_common(1)[0][0]
 
     def _answer(self, words):
         seen = self._asked.get(words)
@@ -89,8 +97,9 @@ def blind_scores(training, examples):
         examples: the data split to score on.
 
     Returns:
-        dict of accuracies: ``majority``, ``question_only``, and ``question_only:TYPE`` of each type
-        of question.
+        dict of accuracies: ``majority``, of the one answer that training had most often;
+        ``question_only``; and for each type of question ``majority:TYPE``, of the answer that
+        training had most often to that type, and ``question_only:TYPE``.
 
     Raises:
         ValueError: the training split has no questions.
@@ -119,5 +128,7 @@ def blind_scores(training, examples):
             for answer, question in zip(answers, questions, strict=True)
             if question.question_type == kind
         ]
-        scores[f"question_only:{kind}"] = score(*zip(*pairs, strict=True))
+        asked = [question for _, question in pairs]
+        scores[f"majority:{kind}"] = score([blind.majority_of(kind)] * len(asked), asked)
+        scores[f"question_only:{kind}"] = score([answer for answer, _ in pairs], asked)
     return scores

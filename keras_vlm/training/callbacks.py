@@ -5,6 +5,7 @@ Refuses to know how batches are made.
 
 import contextlib
 import csv
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -37,6 +38,8 @@ class ScoresCallback(keras.callbacks.Callback):
         start_epoch: first epoch (from 0) that is scored, for early ones are not worth the time.
         score_start: whether the model is scored before it learns, as epoch -1: for one that goes on
             from another, which may have been better.
+        training_examples: the data split that is trained on: scores of answers then stand beside
+            those of who does not look. None for no baselines.
 
     Raises:
         ValueError: an option is unknown or out of range.
@@ -44,8 +47,16 @@ class ScoresCallback(keras.callbacks.Callback):
 
     names = ()
 
-    def __init__(
-        self, examples, folder=None, *, monitor, patience=None, start_epoch=0, score_start=False
+    def __init__(  # noqa: PLR0913 - one for each thing a user may want
+        self,
+        examples,
+        folder=None,
+        *,
+        monitor,
+        patience=None,
+        start_epoch=0,
+        score_start=False,
+        training_examples=None,
     ):
         super().__init__()
         where = type(self).__name__
@@ -59,6 +70,7 @@ class ScoresCallback(keras.callbacks.Callback):
         self.patience = patience
         self.start_epoch = start_epoch
         self.score_start = score_start
+        self.training_examples = training_examples
         self.history = []
 
     def evaluate(self):
@@ -111,6 +123,7 @@ class ScoresCallback(keras.callbacks.Callback):
                 "signature": found.signature,
                 "monitor": self.monitor,
                 "best": self.best,
+                **({"baselines": found.baselines} if found.baselines else {}),
             }
             write_json(self.folder / "scores.json", {**summary, "history": self.history})
             _write_log(self.history, self.folder / "log.csv")
@@ -234,10 +247,15 @@ class VQAScores(ScoresCallback):
 
     def __init__(self, examples, folder=None, *, monitor="accuracy", **options):
         super().__init__(examples, folder, monitor=monitor, **options)
+        self._baselines = None
 
     def evaluate(self):
         """Returns the ``Evaluation`` of answers."""
-        return evaluate(self.model, self.examples, verbose=0)
+        # Who does not look scores the same in each epoch.
+        training = self.training_examples if self._baselines is None else None
+        found = evaluate(self.model, self.examples, training_examples=training, verbose=0)
+        self._baselines = found.baselines or self._baselines or {}
+        return dataclasses.replace(found, baselines=self._baselines)
 
 
 class TrainingBackup(keras.callbacks.BackupAndRestore):

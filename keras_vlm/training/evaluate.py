@@ -20,11 +20,12 @@ from keras_vlm.decoding import BeamSearch
 from keras_vlm.metrics import score_captions, score_retrieval, score_vqa
 from keras_vlm.metrics.calibration import reliability
 from keras_vlm.metrics.captions import SCORE_TOKENIZERS, exact_match
+from keras_vlm.metrics.classification import frequent_confusions
 from keras_vlm.metrics.diversity import diversity
 from keras_vlm.metrics.retrieval import ranks_of_right, score_blocks
 from keras_vlm.metrics.signature import describe_references
 from keras_vlm.metrics.vqa_accuracy import choose_protocol
-from keras_vlm.text.answers import normalize_answer
+from keras_vlm.text.answers import comparable
 from keras_vlm.training.blind import blind_scores
 
 SCORE_TOKENIZER_OF_LANGUAGE = {"zh": "characters"}
@@ -43,9 +44,11 @@ class Evaluation:
             novel ones. Empty for a retriever.
         signature: how the scores were made, in one line; scores with different signatures do not
             compare.
-        baselines: of answers: name -> accuracy of who does not look: ``majority``, always the most
-            frequent answer, and ``question_only``. They need ``training_examples``; else empty.
+        baselines: of answers: what ``blind_scores`` returns, the accuracies of who does not look.
+            They need ``training_examples``; else empty.
         calibration: of answers: what ``metrics.calibration.reliability`` returns; else empty.
+        confusion: of answers: what ``metrics.classification.frequent_confusions`` returns; else
+            empty.
         predictions: list of dicts with ``image_id``, ``caption``, ``score`` (length-normalised
             log-probability; None where the picture could not be read). A retriever's ``caption`` is
             the nearest of the split's captions, its ``score`` their cosine (of two stages, the
@@ -60,6 +63,7 @@ class Evaluation:
     predictions: list
     baselines: dict = dataclasses.field(default_factory=dict)
     calibration: dict = dataclasses.field(default_factory=dict)
+    confusion: dict = dataclasses.field(default_factory=dict)
 
     def save(self, path):
         """Writes everything to a JSON file, atomically."""
@@ -222,10 +226,9 @@ def _evaluate_answers(model, examples, batch_size, training_examples, verbose):
         }
         for question, image_id, answer in zip(questions, owners, found, strict=True)
     ]
-    right = [
-        normalize_answer(text) == normalize_answer(question.answer)
-        for text, question in zip(texts, questions, strict=True)
-    ]
+    said = [comparable(text) for text in texts]
+    truth = [comparable(question.answer) for question in questions]
+    right = [one == other for one, other in zip(said, truth, strict=True)]
     fields = {
         "answers": choose_protocol(questions),
         "annotators": describe_references([question.answers for question in questions]),
@@ -240,6 +243,7 @@ def _evaluate_answers(model, examples, batch_size, training_examples, verbose):
         predictions,
         {} if training_examples is None else blind_scores(training_examples, examples),
         reliability(confidences, right),
+        frequent_confusions(truth, said),
     )
 
 

@@ -40,6 +40,42 @@ def plot_history(summary, path):
         figure.savefig(temporary, dpi=120)
 
 
+def plot_confusion(found, path):
+    """Draws how often each frequent answer was taken for which, as shares of its row.
+
+    Args:
+        found: what ``metrics.classification.frequent_confusions`` returns.
+        path: the PNG to write, atomically.
+    """
+    from matplotlib.figure import Figure
+
+    labels, counts = found["labels"], found["counts"]
+    # What never comes, neither as truth nor as an answer, would be an empty line.
+    kept = [
+        i
+        for i in range(len(labels))
+        if any(counts[i]) or any(row[i] for row in counts)
+    ]
+    names = [labels[i] for i in kept]
+    shares = [[counts[i][j] / max(1, sum(counts[i])) for j in kept] for i in kept]
+    side = 2.5 + 0.4 * len(kept)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for y, row in enumerate(kept):
+        for x, column in enumerate(kept):
+            if counts[row][column]:
+                colour = "white" if shares[y][x] > 0.5 else "black"
+                axes.text(
+                    x, y, counts[row][column], ha="center", va="center", color=colour, fontsize=7
+                )
+    axes.set_xticks(range(len(kept)), names, rotation=90)
+    axes.set_yticks(range(len(kept)), names)
+    axes.set(xlabel="the model's answer", ylabel="the annotators' answer")
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
 def plot_reliability(found, path):
     """Draws accuracy against confidence, bin by bin, beside the line of perfect calibration.
 

@@ -203,7 +203,13 @@ def train(run, *, build, scores, fit_options=None, verbose=1):
         epochs=run.epochs,
         verbose=verbose,
         callbacks=[
-            scores(validation, out, patience=run.patience, score_start=run.start is not None),
+            scores(
+                validation,
+                out,
+                patience=run.patience,
+                score_start=run.start is not None,
+                training_examples=training,
+            ),
             # Last: what the scores wrote for an epoch is there before the epoch counts as done.
             # It stays until the model is there: whatever happens from here on is not trained again.
             TrainingBackup(out / "backup", delete_checkpoint=False),

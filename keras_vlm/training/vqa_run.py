@@ -24,6 +24,10 @@ from keras_vlm.training.run_text import make_text_reader
 
 # The fusions that have layers to count.
 LAYERED = ("co_attention", "cross_attention")
+WRITTEN_LOSS = (
+    "VQARun: balance must be another one where answers are written, got 'loss'. The loss is over "
+    "words there, not over answers. Choose sampling, or answers 'choose'."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,10 +105,7 @@ class VQARun(TrainingRun):
                 f"{self.fusion!r}."
             )
         if self.answers == "write" and self.balance == "loss":
-            raise ValueError(
-                "VQARun: balance must be another one where answers are written, got "
-                "'loss'. The loss is over words there, not over answers."
-            )
+            raise ValueError(WRITTEN_LOSS)
 
     def open_data(self):
         """Opens the data, with the key mapping; returns a ``Splits``."""
@@ -176,6 +177,9 @@ def fresh_parts(run, training, policy):
         run: a ``VQARun``.
         training: the data split to learn from.
         policy: Keras dtype policy.
+
+    Raises:
+        ValueError: answers turn out to be written, and their loss is to be balanced.
     """
     layers = {} if run.fusion_layers is None else {"num_layers": run.fusion_layers}
     tokenizer, text_encoder = make_text_reader(
@@ -188,15 +192,18 @@ def fresh_parts(run, training, policy):
             unit=run.unit,
         ),
     )
+    answers = choose_answers(
+        training,
+        run.answers,
+        size=run.most_answers,
+        activation=run.activation,
+        balanced=run.balance == "loss",
+    )
+    if run.balance == "loss" and not isinstance(answers, AnswerVocabulary):
+        raise ValueError(WRITTEN_LOSS)
     return {
         "tokenizer": tokenizer,
-        "answers": choose_answers(
-            training,
-            run.answers,
-            size=run.most_answers,
-            activation=run.activation,
-            balanced=run.balance == "loss",
-        ),
+        "answers": answers,
         "text": text_encoder,
         "fusion": QUESTION_FUSIONS[run.fusion](dtype=policy, **layers),
     }

@@ -95,21 +95,25 @@ def saved_model_detector(path):
     return detect
 
 
-def keras_hub_segmenter(segmenter, *, batch_size=8):
+def keras_hub_segmenter(segmenter, *, background=0, batch_size=8):
     """Makes a segmenter of a KerasHub image segmenter.
 
     Args:
         segmenter: a ``keras_hub.models.ImageSegmenter`` with its preprocessor, which gives a score
-            [b,h,w,classes] a pixel and class; class 0 is the background.
+            [b,h,w,classes] a pixel and class.
+        background: the class that is no segment, or None where every class is one, as in ADE20K,
+            whose class 0 is the wall.
         batch_size: pictures a forward pass.
 
     Returns:
-        A function as in the contract.
+        A function as in the contract. Segments are numbered by their class; one higher where
+        ``background`` is not 0.
     """
 
     def segment(images):
         scores = segmenter.predict(np.asarray(images), batch_size=batch_size, verbose=0)
-        return np.argmax(scores, axis=-1)
+        classes = np.argmax(scores, axis=-1)
+        return classes if background == 0 else np.where(classes == background, 0, classes + 1)
 
     return segment
 

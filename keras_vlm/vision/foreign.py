@@ -54,7 +54,10 @@ def build_hub_backbone(
     images = keras.Input((*size, 3), name="images")
     scaled = keras.layers.Rescaling(*RANGES[pixels], dtype="float32", name="scaling")(images)
     layer = SavedModelLayer(str(folder), size, output=output, trainable=trainable, name="hub")
-    return keras.Model(images, _to_tokens(layer(scaled), f"hub:{source}"), name=name)
+    features = layer(scaled)
+    model = keras.Model(images, _to_tokens(features, f"hub:{source}"), name=name)
+    model.grid_size = _grid_size(features)
+    return model
 
 
 def build_keras_hub_backbone(preset, image_size=224, *, trainable=False, name="encoder"):
@@ -120,6 +123,7 @@ class KerasHubBackbone(keras.Model):
             # A pyramid's coarsest level.
             features = features[max(features)]
         super().__init__(images, _to_tokens(features, network.name), name=name)
+        self.grid_size = _grid_size(features)
         self.network = network
         self.scaling = scaling
         self.learns = learns
@@ -225,7 +229,9 @@ class SavedModelLayer(keras.layers.Layer):
             ValueError: there is no such output, or none can be chosen.
         """
         self.folder = str(folder)
-        self._foreign = tf.saved_model.load(self.folder)
+        # A module of TF-Hub's first format may hold a second graph for training, under a tag.
+        old = (pathlib.Path(folder) / "tfhub_module.pb").is_file()
+        self._foreign = tf.saved_model.load(self.folder, tags=[] if old else None)
         call = self._foreign
         if not callable(call):
             signatures = self._foreign.signatures
@@ -292,6 +298,11 @@ def _to_tokens(features, where):
     if rank == 3:
         return features
     return keras.layers.Reshape((-1, features.shape[-1]), name="tokens")(features)
+
+
+def _grid_size(features):
+    """Returns ``(h, w)`` of features [B,h,w,C], for regions; None of others."""
+    return tuple(features.shape[1:3]) if len(features.shape) == 4 else None
 
 
 def _pixel_scaling(keras_hub, preset):

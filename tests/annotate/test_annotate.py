@@ -68,6 +68,37 @@ def test_a_file_of_another_form_is_refused(folder):
         AnnotationStore(folder)
 
 
+def test_captions_of_another_form_are_taken_over(folder):
+    """And pictures in images/, which records call by their name alone, keep that name."""
+    (folder / "images").mkdir()
+    for number in range(3):
+        (folder / f"{number}.jpg").rename(folder / "images" / f"{number}.jpg")
+    table = folder / "captions.csv"
+    lines = ["image,caption,language", "0.jpg,a dog,en", "0.jpg,it runs,en", "0.jpg,一只狗,zh",
+             "1.jpg,a cat,en"]  # fmt: skip
+    table.write_text("\n".join(lines), encoding="utf-8")
+    before = {name: list(split.image_ids) for name, split in load_data(f"folder:{folder}").items()}
+    store = AnnotationStore(folder)
+    assert store.names == ["images/0.jpg", "images/1.jpg", "images/2.jpg"]
+    assert store.captions("images/0.jpg") == ["a dog", "it runs"]
+    assert table.exists()
+    store.write("images/1.jpg", ["a black cat"], [(0.1, 0.2, 0.5, 0.6, "cat")])
+    assert (folder / "captions.csv.bak").exists()
+    assert not table.exists()
+    data = load_data(f"folder:{folder}")
+    assert {name: list(split.image_ids) for name, split in data.items()} == before
+    found = {i: c for split in data.values()
+             for i, c in zip(split.image_ids, split.captions, strict=True)}  # fmt: skip
+    assert found == {"0.jpg": ["a dog", "it runs"], "1.jpg": ["a black cat"]}
+    AnnotationStore(folder).write("images/2.jpg", ["a bird"], [])
+    again = AnnotationStore(folder)
+    assert again.boxes("images/1.jpg") == [(0.1, 0.2, 0.5, 0.6, "cat")]
+    assert again.captions("images/2.jpg") == ["a bird"]
+    assert AnnotationStore(folder, language="zh").captions("images/0.jpg") == ["一只狗"]
+    lines = (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["image"] for line in lines} == {"0.jpg", "1.jpg", "2.jpg"}
+
+
 def write_lines(path, records):
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -23,6 +24,42 @@ def write_pictures(folder, names):
 def write_json(path, value):
     path.write_text(json.dumps(value), encoding="utf-8")
     return path
+
+
+def test_choices_are_no_answers_and_suffixes_may_be_upper_case(tmp_path):
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    rows = [{"image": name, "question": "Q?", "a": "left", "answers": ["left", "right"],
+             "boxes": "none", "labels": 3} for name in ("a.png", "b.png")]  # fmt: skip
+    (tmp_path / "QA.JSONL").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = load_data(f"folder:{tmp_path}", keys="file=QA.JSONL,answer=a")
+    found = [q for split in data.values() for q in flatten(split.questions)]
+    assert [q.answers for q in found] == [("left",), ("left",)]
+    (tmp_path / "QA.CSV").write_text("image,question,answer\na.png,Q?,x\nb.png,Q?,y\n", "utf-8")
+    data = load_data(f"folder:{tmp_path}", keys="file=QA.CSV")
+    assert {q.answer for split in data.values() for q in flatten(split.questions)} == {"x", "y"}
+
+
+def test_boxes_of_questions_are_their_pictures(tmp_path):
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    box, other = [0.1, 0.2, 0.5, 0.6], [0, 0, 1, 0.5]
+    rows = [
+        {"image": "a.png", "question": "Q?", "answer": "x", "boxes": [box], "labels": ["dog"]},
+        {"image": "a.png", "question": "R?", "answer": "y", "boxes": [box, other],
+         "labels": ["dog", "cat"]},
+        {"image": "b.png", "question": "Q?", "answer": "y"},
+    ]  # fmt: skip
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    elements = {
+        each["image_id"]: each
+        for split in load_data(f"folder:{tmp_path}").values()
+        for each in split.dataset().as_numpy_iterator()
+    }
+    np.testing.assert_allclose(elements[b"a.png"]["boxes"], [box, other])
+    assert elements[b"a.png"]["labels"].tolist() == [b"dog", b"cat"]
+    path.write_text(json.dumps({**rows[0], "boxes": [[3, 4, 50, 60]]}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"questions.jsonl:1: boxes must be .* in 0..1"):
+        load_data(f"folder:{tmp_path}")
 
 
 # VQA v2

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_vlm import Backbone, RegionEncoder, build_vqa
 from keras_vlm.core.checks import DataError
 from keras_vlm.data import load_data
 from keras_vlm.data.sources.tfds import _read_questions, _read_regions
+from keras_vlm.text.answers import AnswerVocabulary
 
 tfds = pytest.importorskip(
     "tensorflow_datasets", reason="tensorflow-datasets is not installed (extra 'tfds')"
@@ -179,6 +181,36 @@ def test_questions_by_their_names(described):
     found = {i: [(q.text, q.answers) for q in each]
              for i, each in zip(split.image_ids, split.questions, strict=True)}  # fmt: skip
     assert found == {"1.png": [("what 1", ("a dog",))], "2.png": [("what 2", ("a dog",))] * 2}
+
+
+def test_questions_of_a_stream_make_batches(described):
+    """In the stream's own order; what needs another is refused."""
+    split = load_data(described, keys={"image": "photo"})["train"]
+    encoder = Backbone("conv_small", image_size=32, weights=None, trainable_from="all")
+    model = build_vqa(
+        RegionEncoder(encoder, "grid+boxes", max_regions=3),
+        tokenizer=split, answers=AnswerVocabulary(["dog", "cat"]), text="bag", fusion="concat",
+    )  # fmt: skip
+    for options in ({"shuffle": False}, {"shuffle": True, "augment": "light"}):
+        [(inputs, targets)] = model.batches(split, 2, questions_per_image=2, **options)
+        asked = (targets.numpy() >= 0).all(axis=-1).sum(axis=1)
+        # The first picture has one question, the second two.
+        order = np.argsort(asked)
+        assert asked[order].tolist() == [1, 2]
+        boxes = inputs["boxes"].numpy()[order]
+        assert (boxes.any(axis=-1).sum(axis=1) == [1, 2]).all()
+        assert np.isfinite(model.train_on_batch(inputs, targets))
+    with pytest.raises(ValueError, match="balance must be 'none' or 'loss' for described"):
+        model.batches(split, 2, shuffle=True, balance="sampling")
+
+
+def test_crowds_are_left_out_and_large_boxes_come_first():
+    small, large, crowd = [0, 0, 0.1, 0.1], [0, 0, 0.5, 0.5], [0, 0, 1, 1]
+    values = {"boxes": [small, crowd, large], "labels": [b"cat", b"sheep", b"dog"],
+              "crowds": [False, True, False]}  # fmt: skip
+    found = _read_regions(values, {"labels": ("labels", None)}, "7")
+    np.testing.assert_allclose(found.boxes, [large, small])
+    assert found.labels == ["dog", "cat"]
 
 
 def test_features_that_are_not_there(described):

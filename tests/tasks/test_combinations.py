@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_vlm import Backbone, RegionEncoder, Tokenizer, build_captioner, load, load_data
 from keras_vlm.export.saved_model import export_saved_model
@@ -12,12 +13,41 @@ from keras_vlm.export.served import open_saved_model
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.text import TEXT_DECODERS
 from keras_vlm.text.units import UNITS
+from keras_vlm.vision.foreign import build_hub_backbone
 
+# A backbone of our own, and another maker's.
+VISION = ("conv_small", "hub")
 REGIONS = ("grid", "grid+boxes", "masks")
 FUSED = ("multi_head", "additive", "concat")
-COMBINATIONS = list(itertools.product(REGIONS, TEXT_DECODERS, FUSED, UNITS))
+CHOICES = (VISION, REGIONS, TEXT_DECODERS, FUSED, UNITS)
+COMBINATIONS = list(itertools.product(*CHOICES))
 # Each value of each choice is among them; the others take minutes.
-FEW = COMBINATIONS[::13]
+FEW = COMBINATIONS[::35]
+
+
+class Grid(tf.Module):
+    """A stand-in for a TensorFlow Hub module that keeps a grid."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(tf.random.stateless_normal((8, 8, 3, 12), (1, 2)))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.float32)])
+    def __call__(self, images):
+        """Returns [B,4,4,12]."""
+        return tf.nn.relu(tf.nn.conv2d(images, self.kernel, 8, "SAME"))
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    tf.saved_model.save(Grid(), str(folder))
+    return folder
+
+
+def test_few_have_each_value_of_each_choice():
+    for values, found in zip(CHOICES, zip(*FEW, strict=True), strict=True):
+        assert set(found) == set(values)
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +55,17 @@ def splits():
     return {code: load_data("scenes:12", language=code)["train"] for code in ("en", "zh")}
 
 
-def check(combination, splits, folder):
+def check(combination, splits, hub, folder):
     """Builds a captioner, fits a step, saves, loads and exports it, and compares its words."""
-    regions, text, fusion, unit = combination
+    vision, regions, text, fusion, unit = combination
     if unit == "jieba":
         pytest.importorskip("jieba", reason="jieba is not installed (extra 'zh')")
-    examples = splits["zh" if unit in {"character", "jieba"} else "en"]
+    examples = splits["zh" if unit in {"character", "jieba", "sign"} else "en"]
     keras.utils.set_random_seed(4)
-    encoder = Backbone("conv_small", image_size=32, weights=None, trainable_from="all")
+    if vision == "hub":
+        encoder = build_hub_backbone(hub, 32, trainable=True)
+    else:
+        encoder = Backbone("conv_small", image_size=32, weights=None, trainable_from="all")
     if regions != "grid":
         encoder = RegionEncoder(encoder, regions, max_regions=3)
     model = build_captioner(
@@ -57,13 +90,13 @@ def check(combination, splits, folder):
 
 
 @pytest.mark.parametrize("combination", FEW, ids="-".join)
-def test_some_combinations(combination, splits, tmp_path):
-    check(combination, splits, tmp_path)
+def test_some_combinations(combination, splits, hub, tmp_path):
+    check(combination, splits, hub, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "combination", [each for each in COMBINATIONS if each not in FEW], ids="-".join
 )
-def test_all_other_combinations(combination, splits, tmp_path):
-    check(combination, splits, tmp_path)
+def test_all_other_combinations(combination, splits, hub, tmp_path):
+    check(combination, splits, hub, tmp_path)

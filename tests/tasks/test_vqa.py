@@ -1,5 +1,7 @@
 """Answering: every fusion and both heads keep the contracts; batches; answers; bad input."""
 
+import types
+
 import contracts
 import keras
 import numpy as np
@@ -10,8 +12,11 @@ from oracles import scenes_vqa
 from keras_vlm import Tokenizer, build_vqa, choose_answers, load_data
 from keras_vlm.data.questions import Question, flatten
 from keras_vlm.fusion import QUESTION_FUSIONS
+from keras_vlm.metrics.vqa_accuracy import vqa_accuracy
 from keras_vlm.tasks.asking import EMPTY, UNKNOWN, UNREADABLE
-from keras_vlm.text.answers import AnswerVocabulary
+from keras_vlm.tasks.vqa import fit_question_tokenizer
+from keras_vlm.text.answers import AnswerVocabulary, comparable
+from keras_vlm.text.tokenizer import END_ID, UNKNOWN_ID
 from keras_vlm.vision.positions import GridWaves
 
 Q = 3
@@ -381,6 +386,44 @@ def test_how_answers_are_given_is_decided_by_the_data(examples, capsys):
     assert isinstance(choose_answers(free, "choose", size=5), AnswerVocabulary)
     with pytest.raises(ValueError, match="how must be one of 'auto', 'choose', 'write'"):
         choose_answers(free, "guess")
+
+
+@pytest.mark.parametrize(
+    ("language", "answers"),
+    [
+        ("en", ["2.5 cm", "50%", "the man's hat", "1.5", "A", "t-shirt & hat", "10:30"]),
+        ("zh", ["2.5厘米", "一半，50%", "左"]),
+    ],
+)
+def test_written_answers_can_be_right(language, answers):
+    """Whatever an answer's marks are, what the writer learns to write scores as that answer."""
+    asked = [Question("what ?", (answer,), str(i)) for i, answer in enumerate(answers)]
+    split = types.SimpleNamespace(questions=[asked], language=language)
+    writer = choose_answers(split, "write")
+    rows = writer([comparable(answer) for answer in answers])
+    assert UNKNOWN_ID not in rows.numpy()
+    # The last of it is the end, which has to be learned too.
+    assert (rows.numpy() == END_ID).any(axis=1).all()
+    for written, answer in zip(writer.detokenize(rows).numpy(), answers, strict=True):
+        assert vqa_accuracy(written.decode(), [answer], protocol="normalized") == 1
+
+
+def test_long_texts_are_cut_and_that_is_said(capsys):
+    asked = [Question("what is " + "very " * 30, ("a " * 3 + "long " * 30,), "0"),
+             Question("what ?", ("x",), "1")]  # fmt: skip
+    split = types.SimpleNamespace(questions=[asked], language="en")
+    assert choose_answers(split, "write").max_length == 22
+    assert "answers: 1 of 2 have more than 20 words and are cut" in capsys.readouterr().err
+    fit_question_tokenizer(split, max_length=9)
+    assert "questions: 1 of 2 have more than 7 words and are cut" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["auto", "choose", "write"])
+def test_how_answers_are_given_may_be_named(examples, how):
+    model = build_vqa(
+        "conv_small", image_size=32, tokenizer=examples, answers=how, text="bag", fusion="concat"
+    )
+    assert isinstance(model.answers, Tokenizer if how == "write" else AnswerVocabulary)
 
 
 @pytest.mark.parametrize(

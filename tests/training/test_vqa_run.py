@@ -78,7 +78,8 @@ def test_data_no_code_has_seen_train_by_one_command(trained, scans, tmp_path, ca
     folder, keys = scans
     report, picture = tmp_path / "scores.json", tmp_path / "reliability.png"
     arguments = ["evaluate", trained / "model.keras", f"folder:{folder}", "--keys", keys,
-                 "--json", report, "--reliability", picture]  # fmt: skip
+                 "--json", report, "--reliability", picture,
+                 "--confusion", tmp_path / "confusion.png"]  # fmt: skip
     assert main([str(argument) for argument in arguments]) == 0
     printed = capsys.readouterr().out
     found = json.loads(report.read_text())
@@ -100,6 +101,11 @@ def test_data_no_code_has_seen_train_by_one_command(trained, scans, tmp_path, ca
     said = {row["answer"] for row in found["predictions"]}
     assert said <= {"left lung", "right lung", "yes", "no", "0"}
     assert tf.io.decode_png(picture.read_bytes()).shape[0] > 100
+    assert tf.io.decode_png((tmp_path / "confusion.png").read_bytes()).shape[0] > 100
+    labels, counts = found["confusion"]["labels"], np.array(found["confusion"]["counts"])
+    assert set(labels) == {"left lung", "right lung", "yes", "no", "0", "(other)"}
+    assert counts.sum() == len(found["predictions"])
+    assert np.trace(counts) == pytest.approx(scores["exact_match"] * counts.sum())
 
 
 def test_files_of_a_run(trained, scans):
@@ -107,7 +113,10 @@ def test_files_of_a_run(trained, scans):
         assert (trained / name).is_file()
     noted = json.loads((trained / "run.json").read_text())
     assert noted["keys"] == scans[1]
-    assert json.loads((trained / "scores.json").read_text())["monitor"] == "accuracy"
+    scores = json.loads((trained / "scores.json").read_text())
+    assert scores["monitor"] == "accuracy"
+    # Every score stands beside those of who does not look.
+    assert scores["baselines"]["question_only"] < scores["best"]["scores"]["accuracy"]
 
 
 def test_ask(trained, scans, capsys):

@@ -72,16 +72,11 @@ VIDEOS = Kind(
 
 @dataclasses.dataclass
 class _Picture:
-    """A picture's captions, and what its lines say of it."""
+    """A picture's captions, and what its lines say of it; boxes are ``(box, label)``."""
 
     captions: list
     split: str | None
     boxes: list = dataclasses.field(default_factory=list)
-    labels: list = dataclasses.field(default_factory=list)
-
-    def regions(self):
-        """Returns the boxes with their labels."""
-        return Regions(np.array(self.boxes, np.float32).reshape(-1, 4), self.labels)
 
 
 def open_folder(argument, language, keys=None, kind=PICTURES):
@@ -105,12 +100,12 @@ def open_folder(argument, language, keys=None, kind=PICTURES):
     mapping = parse_keys(keys)
     if keys or _text_file(folder, QUESTION_FILES):
         return _open_questions(folder, language, mapping, kind)
-    if _caption_file(folder) is None:
+    if find_caption_file(folder) is None:
         inner = [path for path in sorted(folder.iterdir()) if path.is_dir()]
         openers = {
             path.name: functools.partial(_open_subfolder, path, language, kind)
             for path in inner
-            if _caption_file(path)
+            if find_caption_file(path)
         }
         if not openers:
             raise DataError(
@@ -144,9 +139,10 @@ def _open_questions(folder, language, keys, kind):
             f"{kind.name}: {folder} must have a file of questions, {path or QUESTION_FILES[0]} is "
             "not there. Pass keys='file=NAME' if it has another name."
         )
-    by_split, languages = {}, set()
-    for _, image, question, split, spoken in read_questions(path, keys):
+    by_split, languages, boxes = {}, set(), {}
+    for _, image, question, split, spoken, found in read_questions(path, keys):
         languages.add(spoken)
+        boxes.setdefault(image, {}).update(dict.fromkeys(found))
         if spoken in (None, language):
             by_split.setdefault(split, {}).setdefault(image, []).append(question)
     if not by_split:
@@ -163,13 +159,15 @@ def _open_questions(folder, language, keys, kind):
         }
     find = _finder(folder, keys["folder"], kind)
     openers = {
-        split: functools.partial(_question_examples, split, language, questions, find, kind)
+        split: functools.partial(
+            _question_examples, split, language, questions, boxes, find, kind
+        )
         for split, questions in by_split.items()
     }
     return Splits(kind.name, openers)
 
 
-def _question_examples(split, language, questions, find, kind):
+def _question_examples(split, language, questions, boxes, find, kind):
     kept, skipped = usable_records(
         (name, find(name), of_picture) for name, of_picture in questions.items()
     )
@@ -182,6 +180,7 @@ def _question_examples(split, language, questions, find, kind):
         [path for path, _ in kept.values()],
         questions=[of_picture for _, of_picture in kept.values()],
         skipped=skipped,
+        regions=[_regions(boxes[name]) for name in kept] if any(boxes.values()) else None,
     )
 
 
@@ -223,7 +222,7 @@ def _examples(split, language, names, pictures, paths, kind, *, skipped=None):
         [pictures[name].captions for name in names],
         [paths[name] for name in names],
         skipped=skipped,
-        regions=[pictures[name].regions() for name in names] if any_boxes else None,
+        regions=[_regions(pictures[name].boxes) for name in names] if any_boxes else None,
     )
 
 
@@ -233,7 +232,7 @@ def _read(folder, language, kind):
     Raises:
         DataError: no caption is there for the language, or splits contradict each other.
     """
-    path = _caption_file(folder)
+    path = find_caption_file(folder)
     images = next(folder / name for name in kind.folders if (folder / name).is_dir())
     pictures, languages, boxes = {}, set(), {}
     for where, image, captions, split, spoken, found in read_captions(path):
@@ -265,15 +264,16 @@ def _read(folder, language, kind):
     skipped["without captions"] = skipped.get("without captions", []) + alone
     paths = {name: path for name, (path, _) in usable.items()}
     kept = {
-        name: _Picture(
-            texts,
-            pictures[name].split,
-            [box for box, _ in boxes[name]],
-            [label for _, label in boxes[name]],
-        )
+        name: _Picture(texts, pictures[name].split, list(boxes[name]))
         for name, (_, texts) in usable.items()
     }
     return kept, paths, {reason: ids for reason, ids in skipped.items() if ids}
+
+
+def _regions(boxes):
+    """Returns the ``Regions`` of an iterable of ``(box, label)``."""
+    found = np.array([box for box, _ in boxes], np.float32).reshape(-1, 4)
+    return Regions(found, [label for _, label in boxes])
 
 
 def _locate(folder, images, name):
@@ -308,8 +308,15 @@ def digest(name):
     return int.from_bytes(hashed, "big") / 2**64
 
 
-def _caption_file(folder):
-    """Returns the file of captions in a folder, or None."""
+def find_caption_file(folder):
+    """Returns the file of captions in a folder, or None.
+
+    Args:
+        folder: a ``pathlib.Path``.
+
+    Raises:
+        DataError: there is more than one.
+    """
     return _text_file(folder, CAPTION_FILES)
 
 

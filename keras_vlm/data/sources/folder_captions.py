@@ -103,11 +103,18 @@ def read_record(record, where):
         raise DataError(f"{where}: caption must be a text or a list of texts, got {captions!r}.")
     split = get_key(record, "split", where, str) if "split" in record else None
     spoken = get_key(record, "language", where, str) if "language" in record else None
-    return where, image, captions, split, spoken, _boxes(record, where)
+    return where, image, captions, split, spoken, read_boxes(record, where)
 
 
-def _boxes(record, where):
-    """Returns a list of ``(box, label)`` of a record.
+def read_boxes(record, where):
+    """Reads the boxes of a record.
+
+    Args:
+        record: a dict; ``boxes`` and ``labels`` are looked at.
+        where: file and line, for the message.
+
+    Returns:
+        A list of ``(box, label)``, a box four numbers.
 
     Raises:
         DataError: a box is not four numbers in 0..1, or there are not as many labels.

@@ -2,9 +2,10 @@
 
 ``questions.csv``, ``.tsv``, ``.jsonl`` or ``.json``. A record has ``image`` (or ``video``),
 ``question`` and ``answer`` (or ``answers``: a list, one an annotator), and may have ``id``,
-``question_type``, ``answer_type``, ``split`` and ``language``. In JSON a record may instead hold a
-list of ``questions``, each with the rest, and the records may stand within an object, under
-``records``.
+``question_type``, ``answer_type``, ``split`` and ``language``. In JSON it may have ``boxes`` and
+``labels``, as records of captions do, of the picture: those of all of its records are taken. In
+JSON a record may instead hold a list of ``questions``, each with the rest, and the records may
+stand within an object, under ``records``.
 
 Data with other names are read with a key mapping, ours to theirs: ``"image=img_name,answer=a"``.
 A dot goes into an object: ``answer=reply.text``. Two more names: ``file``, that of the file of
@@ -15,11 +16,12 @@ import pathlib
 
 from keras_vlm.core.checks import DataError, check_choice
 from keras_vlm.data.questions import Question
+from keras_vlm.data.sources.folder_captions import read_boxes
 from keras_vlm.data.sources.reading import read_csv, read_json, read_json_lines
 
 NAMES = (
     "image", "question", "answer", "answers", "id", "question_type", "answer_type", "split",
-    "language", "questions", "records", "file", "folder",
+    "language", "boxes", "labels", "questions", "records", "file", "folder",
 )  # fmt: skip
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".json")
 
@@ -43,7 +45,15 @@ def parse_keys(keys):
     keys = parse_pairs(keys)
     for name in keys or {}:
         check_choice("load_data", "keys", name, NAMES)
-    return {**{name: name for name in NAMES}, "file": None, "folder": None, **(keys or {})}
+    keys = keys or {}
+    unused = {"file": None, "folder": None}
+    if "answer" in keys:
+        # What else is called "answers" is something else: choices, perhaps.
+        unused["answers"] = None
+    if keys:
+        # Other data's boxes may be in pixels: they are taken when they are named.
+        unused |= {"boxes": None, "labels": None}
+    return {**{name: name for name in NAMES}, **unused, **keys}
 
 
 def parse_pairs(keys):
@@ -72,8 +82,8 @@ def read_questions(path, keys):
         keys: what ``parse_keys`` returns.
 
     Yields:
-        ``(where, image, question, split, language)``: file and line; name of the picture; a
-        ``Question``; the last two are None where the record does not say.
+        ``(where, image, question, split, language, boxes)``: file and line; name of the picture; a
+        ``Question``; the next two are None where the record does not say; list of ``(box, label)``.
 
     Raises:
         DataError: the file is wrong; the message names the line and the key.
@@ -105,9 +115,10 @@ def _records(path, keys):
     Raises:
         DataError: the file has no list of objects.
     """
-    if path.suffix == ".jsonl":
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
         found = read_json_lines(path)
-    elif path.suffix in {".csv", ".tsv"}:
+    elif suffix in {".csv", ".tsv"}:
         # An empty cell says nothing.
         found = [
             (where, {key: text.strip() for key, text in record.items() if text.strip()})
@@ -132,16 +143,16 @@ def _records(path, keys):
 
 
 def _fields(record, where, keys, number):
-    """Returns ``(where, image, question, split, language)`` of a record.
+    """Returns ``(where, image, question, split, language, boxes)`` of a record.
 
     Raises:
-        DataError: a key is missing, or a text is empty.
+        DataError: a key is missing, a text is empty, or a box is none.
     """
     if keys["image"] == "image" and "video" in record and "image" not in record:
         keys = {**keys, "image": "video"}
     image = _text(_need(record, "image", where, keys), where, keys["image"])
     text = _text(_need(record, "question", where, keys), where, keys["question"])
-    given = _find(record, keys["answers"])
+    given = None if keys["answers"] is None else _find(record, keys["answers"])
     name = "answers" if given is not None else "answer"
     if given is None:
         given = _need(record, "answer", where, keys)
@@ -159,7 +170,11 @@ def _fields(record, where, keys, number):
     question = Question(
         text, answers, said["id"] or number, said["question_type"], said["answer_type"]
     )
-    return where, image, question, said["split"], said["language"]
+    regions = {name: keys[name] and _find(record, keys[name]) for name in ("boxes", "labels")}
+    boxes = []
+    if regions["boxes"] is not None:
+        boxes = read_boxes({k: v for k, v in regions.items() if v is not None}, where)
+    return where, image, question, said["split"], said["language"], boxes
 
 
 def _find(record, key):

@@ -33,6 +33,7 @@ NAMES = {
     "answer": ("answer", "answers", "question_answer/answer", "questions/answer"),
     "boxes": ("objects/bbox", "object/bbox", "bboxes", "boxes"),
     "labels": ("objects/label", "object/label", "labels"),
+    "crowds": ("objects/is_crowd",),
 }
 # Of about 160 kB each.
 SHUFFLE_PICTURES = 1024
@@ -58,7 +59,7 @@ def open_tfds(argument, language, keys=None):
     name, _, data_dir = argument.partition(":")
     if not name:
         raise ValueError("load_data: name must be tfds:NAME, such as tfds:coco_captions, got none.")
-    if name.startswith("coco_captions") and language != "en":
+    if name.partition("/")[0] == "coco_captions" and language != "en":
         raise ValueError(f"load_data: language must be 'en' for tfds:{name}, got {language!r}.")
     builder = _prepared_builder(name, data_dir or None)
     features = find_features(builder.info.features, builder.name, keys)
@@ -277,6 +278,12 @@ def _read_regions(values, features, image_id):
             'keys="boxes=objects/bbox".'
         )
     boxes = np.clip(boxes, 0, 1)
+    kept = range(len(boxes))
+    if "crowds" in values:
+        # As from COCO's own files: no crowds, and the largest first, for a model takes those.
+        areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        crowds = np.ravel(values["crowds"])
+        kept = [place for place in np.argsort(-areas, kind="stable") if not crowds[place]]
     labels = None
     if "labels" in values:
         name = getattr(features["labels"][1], "int2str", _to_text)
@@ -286,4 +293,5 @@ def _read_regions(values, features, image_id):
                 f"tfds: {image_id} must have as many labels as boxes, got {len(labels)} to "
                 f"{len(boxes)}."
             )
-    return Regions(boxes, labels)
+        labels = [labels[place] for place in kept]
+    return Regions(boxes[list(kept)], labels)
