@@ -47,7 +47,7 @@ setup(
         "zh": ["jieba"],
         "hub": ["keras-hub"],
         "ui": ["nicegui", "pillow"],
-        "text": ["snowballstemmer", "stopwordsiso"],
+        "text": ["simplemma", "snowballstemmer", "stopwordsiso"],
         # Its wheels hold FFmpeg and its codecs.
         "video": ["av>=18"],
         "qdrant": ["qdrant-client>=1.16"],
@@ -66,6 +66,7 @@ setup(
             "nicegui",
             "pillow",
             "websockets",
+            "simplemma",
             "snowballstemmer",
             "stopwordsiso",
             "pycocotools",

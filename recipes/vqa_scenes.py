@@ -42,10 +42,10 @@ STAGES = (
 )
 
 ABOUT = """\
-Answers questions about scenes of two to four coloured shapes: which are there, how many, of what
-colour, how large, which is larger, and where they lie. Four convolutions that learned to caption such scenes
-first and are frozen since (64 picture tokens), a GRU of width 128 in both directions, three layers of
-cross-attention from the question to the picture."""
+Answers questions about scenes of one to three coloured shapes: which are there, how many, of what
+colour, how large, which is larger, and where they lie. Four convolutions that learned to caption
+such scenes first and are frozen since (64 picture tokens), a GRU of width 128 in both directions,
+three layers of cross-attention from the question to the picture."""
 
 TERMS = """\
 Pictures and questions are rendered by `scenes:20000` of this package (Apache-2.0), from a seed."""

@@ -204,6 +204,9 @@ def _claim(folder, options):
                 f"{folder} holds a conversion with other options: {noted}, now {options}. Choose "
                 "another name or folder."
             )
+        # What a killed run was writing.
+        for path in folder.glob(".writing-*"):
+            path.unlink()
     elif folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty. Choose another name or folder.")
     else:

@@ -12,8 +12,11 @@ tokenizer (``cleaning.py``). Refuses to know vocabularies and data sets.
 - ``numbers``: digits become ``0``. Helps small data sets; hurts answers that are numbers.
 - ``stop_words``: words such as "the" and "的" go. Helps bag-of-words retrieval; hurts caption
   targets, for a model learns to leave them out, and questions ("is it", "how many").
-- ``stem``: word endings go, as Snowball has it. Helps bag-of-words retrieval and VQA answers of
-  free text; hurts caption targets, for "runs" is then written "run".
+- ``stem``: word endings go, as Snowball has it. Helps bag-of-words retrieval, whose sentences to
+  search by must be cleaned alike (``clean_text``), and answers of free text before they are
+  compared; hurts caption targets, for "runs" is then written "run".
+- ``lemma``: words in their dictionary form, by simplemma's lists: "mice were" becomes "mouse be".
+  Helps and hurts as ``stem``, and leaves words that can be read.
 
 Source: Porter 2001, "Snowball: A language for stemming algorithms", http://snowball.tartarus.org;
 the lists of stop words are those of Stopwords ISO, https://github.com/stopwords-iso.
@@ -34,6 +37,7 @@ EMOJI = re.compile(
     "[\U0001f000-\U0001faff\U00002600-\U000027bf\U00002b00-\U00002bff\U0000fe0f\U0000200d\U000020e3]+"
 )
 NOT_A_WORD = re.compile(r"[^\w\s'\-]|_")
+LEMMATIZED = ("en", "de", "fr", "es", "it")
 SNOWBALL = {"en": "english", "de": "german", "fr": "french", "es": "spanish", "it": "italian"}
 
 
@@ -59,6 +63,18 @@ def stem_words(text, language):
     return " ".join(_stemmer(language).stemWords(text.lower().split()))
 
 
+def lemmatize_words(text, language):
+    """Brings words to their dictionary form.
+
+    Raises:
+        ImportError: simplemma is missing.
+        ValueError: there are no lists for the language.
+    """
+    check_choice("lemma", "language", language, LEMMATIZED)
+    lemmatize = import_extra("simplemma", "text", "Lemmatization").lemmatize
+    return " ".join(lemmatize(word, lang=language) for word in text.lower().split())
+
+
 STEPS = {
     "nfkc": lambda text, language: unicodedata.normalize("NFKC", text),
     "html": remove_html,
@@ -69,9 +85,10 @@ STEPS = {
     "numbers": lambda text, language: re.sub(r"\d", "0", text),
     "stop_words": remove_stop_words,
     "stem": stem_words,
+    "lemma": lemmatize_words,
 }
 # A model that writes would learn to write so.
-HURT_TARGETS = ("stop_words", "stem")
+HURT_TARGETS = ("stop_words", "stem", "lemma")
 
 
 def clean_text(text, steps, language="en"):

@@ -168,6 +168,7 @@ def test_chinese_scores_by_words():
         ("numbers", "2 dogs, 13 cats", "0 dogs, 00 cats"),
         ("stop_words", "the dog is on the grass", "dog grass"),
         ("stem", "dogs running happily", "dog run happili"),
+        ("lemma", "Two mice were running", "two mouse be run"),
     ],
 )
 def test_each_step(step, text, expected):
@@ -181,6 +182,8 @@ def test_steps_compose_and_are_checked():
         clean_text("a", ["nkfc"])
     with pytest.raises(ValueError, match="language must be one of 'en', .* got 'zh'"):
         clean_text("狗", ["stem"], "zh")
+    with pytest.raises(ValueError, match="lemma: language must be one of 'en', .* got 'zh'"):
+        clean_text("狗", ["lemma"], "zh")
     stop_words("en").add("zebra")
     assert clean_text("a zebra dog", ["stop_words"]) == "dog"
     stop_words("en").discard("zebra")
