@@ -3,8 +3,9 @@
     python benchmarks/balance.py
 
 Questions for the colour of a shape in rendered scenes, of which training sees each colour half as
-often as the one before: 64 to 1. Three seeds of a small model on the frozen encoder of `vqa-scenes`,
-the same few steps for all, scored on other scenes: as skewed as training, and with all colours even.
+often as the one before: 64 to 1. Three seeds of a small model on the frozen encoder of
+`vqa-scenes`, the same few steps for all, scored on other scenes: as skewed as training, and with
+all colours even.
 """
 
 import argparse
@@ -77,7 +78,10 @@ def main():
                     for name in SHOWN:
                         found[f"{name}, {test}"].append(scores[name])
                 keras.backend.clear_session()
-            cells = [f"{statistics.mean(x):.3f} ± {statistics.stdev(x):.3f}" for x in found.values()]
+            cells = [
+                f"{statistics.mean(each):.3f} ± {statistics.stdev(each):.3f}"
+                for each in found.values()
+            ]
             print(f"| {balance} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -41,3 +41,28 @@ class FrameVectors:
             )
             found = np.concatenate([self._encode(images).numpy() for images, _ in batches])
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
+
+class GrowingRows:
+    """A float32 array that grows by rows, without being copied for each."""
+
+    def __init__(self):
+        self._held, self._count = None, 0
+
+    def __len__(self):
+        return self._count
+
+    @property
+    def array(self):
+        """[n,...] float32: the rows so far."""
+        return self._held[: self._count]
+
+    def append(self, row):
+        """Adds a row; returns its place."""
+        if self._held is None:
+            self._held = np.empty((64, *np.shape(row)), np.float32)
+        elif self._count == len(self._held):
+            self._held = np.concatenate([self._held, np.empty_like(self._held)])
+        self._held[self._count] = row
+        self._count += 1
+        return self._count - 1

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import DataError, check_choice, check_number
-from keras_vlm.video.frame_vectors import FrameVectors
+from keras_vlm.video.frame_vectors import FrameVectors, GrowingRows
 from keras_vlm.video.key_frames import choose_representatives
 from keras_vlm.vision.shots import METHODS, ShotDetector, colour_histogram
 from keras_vlm.vision.video import Video
@@ -173,16 +173,15 @@ class _Teller:
     def __init__(self, captioner, beam_size):
         self.vectors_of = FrameVectors(captioner)
         self.told = []
-        self.scenes = []
+        self._scenes, self._colours = GrowingRows(), GrowingRows()
         self._captioner = captioner
         self._beam_size = beam_size
         self._waiting = []
-        self._colours = []
 
     @property
     def vectors(self):
         """[shots,E] float32: those of the shots' scenes."""
-        return np.stack([self.scenes[shot.scene] for shot in self.told])
+        return self._scenes.array[[shot.scene for shot in self.told]]
 
     def add(self, start, end, kind, frames):
         """Adds a shot by its frames, a list of ``Frame``; dissolving ones at its ends are left."""
@@ -216,16 +215,15 @@ class _Teller:
 
     def _find_scene(self, vector, colours):
         """Returns the number of the scene that a shot shows: a known one, or a new one."""
-        if self.scenes:
-            likeness = np.stack(self.scenes) @ vector
-            apart = 0.5 * np.abs(np.stack(self._colours) - colours).sum(axis=1)
+        if len(self._scenes):
+            likeness = self._scenes.array @ vector
+            apart = 0.5 * np.abs(self._colours.array - colours).sum(axis=1)
             likeness[apart >= SAME_COLOURS] = -1.0
             nearest = int(np.argmax(likeness))
             if likeness[nearest] >= SAME:
                 return nearest
-        self.scenes.append(vector.astype(np.float32))
         self._colours.append(colours)
-        return len(self.scenes) - 1
+        return self._scenes.append(vector)
 
 
 def _find_shots(video, rate, method, teller):
