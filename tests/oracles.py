@@ -93,7 +93,7 @@ def scenes_vqa(fusion="concat", answers="choose", text="bag", language="en", **o
         **options,
     )
     for weight in model.decoder.trainable_variables:
-        weight.assign_add(0.1 * keras.random.normal(weight.shape))
+        weight.assign_add(0.3 * keras.random.normal(weight.shape))
     return model
 
 

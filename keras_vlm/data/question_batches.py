@@ -220,15 +220,11 @@ def question_batches(
     """
     stream = ReadableStream(tf.constant(pictures.examples.image_ids))
     weighted = texts.weights is not None and epoch_seed is not None
-    if weighted and pictures.is_stream:
-        raise ValueError(
-            f"batches: balance must be 'none' or 'loss' for {pictures.examples.name}, whose "
-            "pictures come in an order of their own; or let a frozen backbone's features be cached."
-        )
+    if weighted:
+        _check_order(pictures)
     places = tf.constant(pictures.places, tf.int64)
     first, counts = tf.constant(texts.first), tf.constant(texts.counts)
-    arrays = {"token_ids": texts.tokens, **texts.answers}
-    tensors = {key: tf.constant(array) for key, array in arrays.items()}
+    tensors = tf.nest.map_structure(tf.constant, {"token_ids": texts.tokens, **texts.answers})
     logs = picture_logs = None
     if weighted:
         logs = tf.math.log(tf.constant(texts.weights))
@@ -247,9 +243,8 @@ def question_batches(
             rows = tf.random.experimental.stateless_shuffle(rows, pair)
         rows = rows[:questions_per_image]
         missing = questions_per_image - tf.shape(rows)[0]
-        rows = tf.ensure_shape(
-            tf.pad(rows, [[0, missing]], constant_values=-1), (questions_per_image,)
-        )
+        rows = tf.pad(rows, [[0, missing]], constant_values=-1)
+        rows = tf.ensure_shape(rows, (questions_per_image,))
         chosen = {
             key: tf.gather(tensor[:, tf.cast(mirrored, tf.int32)], tf.maximum(rows, 0))
             for key, tensor in tensors.items()
@@ -278,6 +273,19 @@ def question_batches(
 
     dataset = batch_epochs(epoch, len(pictures.places), batch_size, epoch_seed)
     return dataset.map(stream.report).map(complete, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
+
+
+def _check_order(pictures):
+    """Raises unless pictures can be read in any order.
+
+    Raises:
+        ValueError: they come in their own.
+    """
+    if pictures.is_stream:
+        raise ValueError(
+            f"batches: balance must be 'none' or 'loss' for {pictures.examples.name}, whose "
+            "pictures come in an order of their own; or let a frozen backbone's features be cached."
+        )
 
 
 def _draw(logs, count, pair):
