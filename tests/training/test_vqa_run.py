@@ -20,6 +20,26 @@ TINY = {
 FLAGS = [piece for name, value in TINY.items() for piece in (f"--{name.replace('_', '-')}", value)]
 
 
+# Free questions: one of each column, hundreds in all.
+SICK = (
+    ("Is there", "Do you see", "Can you make out", "Any sign of"), ("a", "any"),
+    ("lesion", "nodule", "mass", "bright spot", "opacity"), ("?", "here?", "in this scan?"),
+)  # fmt: skip
+WELL = (
+    ("Is", "Would you call"), ("the", "this"), ("scan", "chest", "study", "picture"),
+    ("normal?", "clear?", "healthy?", "unremarkable?"),
+)  # fmt: skip
+OPEN = (
+    ("Where is", "In which lung is", "On what side lies", "Where do you see"), ("the", "that"),
+    ("lesion", "nodule", "mass", "bright spot", "opacity"), ("?", "of this patient?"),
+)  # fmt: skip
+
+
+def write(draw, columns):
+    """Returns a sentence of one word of each column."""
+    return " ".join(map(draw.choice, columns)).replace(" ?", "?")
+
+
 def radiology(folder, pictures=300, questions=3000):
     """Scans of another world: one JSON file, other keys, open and closed answers, one annotator.
 
@@ -39,10 +59,11 @@ def radiology(folder, pictures=300, questions=3000):
         for each in range(questions // pictures):
             kind = ("CLOSED", "OPEN")[each % 2]
             if kind == "CLOSED":
-                asked = draw.choice(["Is there a lesion?", "Any nodule?", "Is the scan normal?"])
-                answer = {True: "Yes", False: "No"}[(spot is None) == ("normal" in asked)]
+                about = draw.choice([(SICK, True), (WELL, False)])
+                asked = write(draw, about[0])
+                answer = "Yes" if (spot is not None) == about[1] else "No"
             else:
-                asked = draw.choice(["Where is the lesion?", "Which lung is affected?"])
+                asked = write(draw, OPEN)
                 answer = {"left": "The left lung", "right": "the right lung."}.get(spot, "none")
             records.append(
                 {"img_name": f"case{number}.png", "q_text": asked, "reply": answer,
@@ -121,7 +142,7 @@ def test_files_of_a_run(trained, scans):
 
 def test_ask(trained, scans, capsys):
     model, picture = trained / "model.keras", scans[0] / "scans" / "case0.png"
-    asked = ["Is there a lesion?", "Which lung is affected?"]
+    asked = ["Is there a lesion?", "In which lung is the mass?"]
     expected = load(model).answer(picture, asked, top_k=2)
 
     def run(*arguments):
