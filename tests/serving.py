@@ -28,10 +28,11 @@ LOADED_BY_A_SERVER = ALONE + """
     ctypes.CDLL(str(library))._ZN10tensorflow21DisableXlaCompilationEv()
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], sys.argv[1])
-        signature = meta.signature_def[sys.argv[2]]
-        found = session.run(
-            {name: info.name for name, info in signature.outputs.items()},
-            {signature.inputs[sys.argv[3]].name: data})
+        for name in sys.argv[2].split(","):
+            signature = meta.signature_def[name]
+            found = session.run(
+                {name: info.name for name, info in signature.outputs.items()},
+                {signature.inputs[sys.argv[3]].name: data})
 """
 ANSWER = """
     print(json.dumps({
@@ -43,7 +44,10 @@ ANSWER = """
 def call_apart(
     loader, folder, data, signature="serving_default", argument="image_bytes"
 ):
-    """Calls a SavedModel in a process of its own; returns its outputs."""
+    """Calls a SavedModel in a process of its own; returns its outputs.
+
+    Of a server several signatures, apart by commas, may be called; then those of the last return.
+    """
     code = textwrap.dedent(loader) + textwrap.dedent(ANSWER)
     done = subprocess.run(
         [sys.executable, "-X", "utf8", "-W", "ignore", "-c", code]
