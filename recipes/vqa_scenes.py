@@ -53,9 +53,9 @@ Pictures and questions are rendered by `scenes:20000` of this package (Apache-2.
 FAILURES = """\
 Looked at, of the test split: of 797 wrong answers, 604 are to one form of question, where one shape
 is, seen from another, in scenes of three shapes (19 % of those; of two shapes 1 in 1,944). Most of
-these take the wrong axis, oftener the closer to the diagonal, and may be as sure as of `test-377` (a
-triangle to the left of a star and lower, "below", 0.91). The two ends of an axis change places 37
-times, as in `test-215`.
+these take the wrong axis, oftener the closer to the diagonal, and may be as sure as of `test-377`
+(a triangle to the left of a star and lower, "below", 0.91). The two ends of an axis change places
+37 times, as in `test-215`.
 
 - Colour and shape of two neighbours are taken for one thing: `test-215` has a pink cross beside an
   orange star, and "is there a pink star" is a yes (1.00); `test-178` a green circle, and "is there
