@@ -13,6 +13,7 @@ from keras_vlm.fusion import FUSIONS
 from keras_vlm.tasks.captioning import Captioner, build_captioner
 from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import fresh_copy
+from keras_vlm.text.units import UNIT_OF_LANGUAGE, UNITS
 from keras_vlm.training.callbacks import CaptionScores
 from keras_vlm.training.run import TrainingRun, train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
@@ -68,6 +69,13 @@ class CaptioningRun(TrainingRun):
             raise ValueError(
                 f"CaptioningRun: start must be a captioner with the objective {self.objective!r}, "
                 "got None. It is a second stage: train with cross_entropy first."
+            )
+        usual = UNIT_OF_LANGUAGE.get(self.language)
+        spaced = usual is not None and UNITS[usual].separator
+        if self.unit and spaced and not UNITS[self.unit].separator:
+            raise ValueError(
+                f"CaptioningRun: unit must be one that writes spaces between words, as 'word' and "
+                f"'piece' do, where the language is {self.language!r}, got {self.unit!r}."
             )
 
 

@@ -542,6 +542,13 @@ def test_what_the_model_has_cannot_be_chosen(finished, options, message):
         go_on(finished, "nowhere", **options)
 
 
+@pytest.mark.parametrize("unit", ["character", "jieba"])
+def test_english_has_spaces(tmp_path, unit):
+    with pytest.raises(ValueError, match=f"unit must be one that writes spaces .* got '{unit}'"):
+        make_run(tmp_path, unit=unit)
+    assert make_run(tmp_path, unit=unit, language="zh").unit == unit
+
+
 def test_self_critical_is_a_second_stage(tmp_path):
     with pytest.raises(ValueError, match="start must be a captioner with the objective"):
         make_run(tmp_path, objective="self_critical")
