@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_vlm import LSTMDecoder, Tokenizer, build_captioner, load, load_data
+from keras_vlm import (
+    LSTMDecoder,
+    RegionEncoder,
+    Tokenizer,
+    build_captioner,
+    load,
+    load_data,
+)
 from keras_vlm.export.saved_model import export_saved_model
 from keras_vlm.export.served import open_saved_model
 from keras_vlm.fusion import ConcatFusion, MultiHeadFusion
@@ -62,6 +69,52 @@ def grid(tmp_path_factory):
     signatures = {"image_feature_vector": module.inner.features}
     tf.saved_model.save(module, str(folder), signatures=signatures)
     return folder, module.inner
+
+
+@pytest.fixture(scope="module")
+def first_format(tmp_path_factory):
+    """A module of TF-Hub's first format, with a second graph for training; and its kernel."""
+    folder = tmp_path_factory.mktemp("hub") / "old"
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(folder))
+    kernel = np.random.default_rng(0).normal(size=(8, 8, 3, 5)).astype(np.float32)
+    for tags in ([], ["train"]):
+        with tf.Graph().as_default(), v1.Session() as session:
+            images = v1.placeholder(tf.float32, (None, SIZE, SIZE, 3))
+            variable = v1.get_variable("kernel", initializer=kernel, use_resource=True)
+            pooled = tf.reduce_mean(tf.nn.conv2d(images, variable, 8, "VALID"), axis=(1, 2))
+            session.run(v1.global_variables_initializer())
+            info = v1.saved_model.build_tensor_info
+            signatures = {
+                "image_feature_vector": v1.saved_model.build_signature_def(
+                    {"images": info(images)}, {"default": info(pooled)}
+                )
+            }
+            if tags:
+                builder.add_meta_graph(tags, signatures)
+            else:
+                builder.add_meta_graph_and_variables(session, tags, signatures)
+    builder.save()
+    (folder / "tfhub_module.pb").write_bytes(b"\x08\x03")
+    return folder, kernel
+
+
+def test_a_module_of_the_first_format(first_format):
+    folder, kernel = first_format
+    model = build_hub_backbone(folder, SIZE)
+    images = pictures()
+    expected = tf.reduce_mean(tf.nn.conv2d(images / 255, kernel, 8, "VALID"), axis=(1, 2))
+    np.testing.assert_allclose(model(images)[:, 0], expected, atol=1e-4)
+
+
+def test_a_grid_takes_regions(grid):
+    folder, _ = grid
+    model = build_hub_backbone(folder, SIZE, output="block/out")
+    encoder = RegionEncoder(model, "grid+boxes", max_regions=3)
+    assert encoder.output_shape == (None, 4 * 4 + 3, 7 + 7)
+    vector = build_hub_backbone(folder, SIZE)
+    with pytest.raises(ValueError, match="backbone must keep a grid"):
+        RegionEncoder(vector, "boxes")
 
 
 def pictures(count=2):
