@@ -150,5 +150,6 @@ class _Page:
         with self.list:
             for box in self.boxes:
                 with self.ui.row().classes("items-center"):
-                    self.ui.label(f"box {box[4] or '(no label)'}: {', '.join(f'{x:.2f}' for x in box[:4])}")
+                    corners = ", ".join(f"{x:.2f}" for x in box[:4])
+                    self.ui.label(f"box {box[4] or '(no label)'}: {corners}")
                     self.ui.button("Remove", on_click=lambda _, box=box: self.remove(box))
