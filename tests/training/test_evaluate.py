@@ -176,6 +176,7 @@ def test_an_unreadable_picture_has_no_score_and_counts(captioner, tmp_path):
         "predictions": found.predictions,
         "baselines": {},
         "calibration": {},
+        "confusion": {},
     }
     assert all(math.isfinite(entry["score"]) for entry in saved["predictions"] if entry["caption"])
 
