@@ -191,14 +191,16 @@ def _written_names(names, records):
     A name decides a picture's split, so that it must stay what it is.
     """
     known, written = set(names), {name: name for name in names}
+    called = {record["image"] for record in records}
     for inner in PICTURES.folders:
         short = {f"{inner}/{r['image']}": r["image"] for r in records if r["image"] not in known}
         if not short.keys() & known:
             continue
         # Those without a record yet will be called alike.
         for name in names:
-            if name.startswith(f"{inner}/"):
-                written[name] = name.removeprefix(f"{inner}/")
+            bare = name.removeprefix(f"{inner}/")
+            if bare not in known and name not in called:
+                written[name] = bare
     return written
 
 

@@ -234,7 +234,7 @@ def choose_answers(
         return vocabulary
     texts = [comparable(question.answer) for question in questions]
     chinese = examples.language == "zh"
-    lengths = [len("".join(text.split()) if chinese else text.split()) for text in texts]
+    lengths = [len(text if chinese else text.split()) for text in texts]
     tokenizer = Tokenizer.fit(
         texts,
         unit="sign" if chinese else "spaced",

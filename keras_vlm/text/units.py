@@ -54,9 +54,9 @@ def split_spaced(text):
 
 
 def split_signs(text):
-    """Splits a text [B] into all of its characters but white space, ragged [B, characters]."""
-    text = tf.strings.regex_replace(tf.strings.lower(text, encoding="utf-8"), r"\s", "")
-    return tf.strings.unicode_split(text, "UTF-8", errors="replace")
+    """Splits a text [B] into all of its characters, ragged [B, characters]; a space is one."""
+    text = tf.strings.regex_replace(tf.strings.lower(text, encoding="utf-8"), r"\s+", " ")
+    return tf.strings.unicode_split(tf.strings.strip(text), "UTF-8", errors="replace")
 
 
 def split_jieba(text):
@@ -220,4 +220,6 @@ UNITS = {
     "spaced": Unit(split_spaced, " "),
     "sign": Unit(split_signs, ""),
 }
+# Those of answers that are written, which are normalised before; other texts are cleaned.
+ANSWER_UNITS = ("spaced", "sign")
 UNIT_OF_LANGUAGE = {"en": "word", "zh": "character"}

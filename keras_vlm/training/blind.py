@@ -4,7 +4,8 @@ Refuses to know models. Dimension letters: A answers, W words.
 """
 
 import collections
-import math
+
+import numpy as np
 
 from keras_vlm.data.questions import flatten
 from keras_vlm.metrics.vqa_accuracy import choose_protocol, vqa_accuracy
@@ -35,14 +36,24 @@ class QuestionOnly:
         for question, answer in zip(questions, answers, strict=True):
             self._by_type[question.question_type][answer] += 1
         self._asked = collections.defaultdict(collections.Counter)
-        self._features = collections.defaultdict(collections.Counter)
+        features = collections.defaultdict(collections.Counter)
         for words, answer in zip(self._split(questions), answers, strict=True):
             self._asked[words][answer] += 1
             for feature in _features(words):
-                self._features[feature][answer] += 1
-        self._totals = collections.Counter()
-        for counts in self._features.values():
-            self._totals.update(counts)
+                features[feature][answer] += 1
+        # In alphabetical order: of equals the first wins. Counts are few a feature: ids and values.
+        self._answers = sorted(self._priors)
+        ids = {answer: i for i, answer in enumerate(self._answers)}
+        totals = np.full(len(ids), SMOOTHING * len(features))
+        self._features = {}
+        for feature, counts in features.items():
+            places = np.array([ids[answer] for answer in counts])
+            values = np.array(list(counts.values()), float)
+            totals[places] += values
+            self._features[feature] = places, np.log(values + SMOOTHING) - np.log(SMOOTHING)
+        self._log_priors = np.log([self._priors[answer] for answer in self._answers])
+        # What each known feature adds to an answer that never came with it.
+        self._log_absent = np.log(SMOOTHING) - np.log(totals)
 
     def answer(self, questions):
         """Answers a list of ``Question``; returns a list of strings."""
@@ -63,17 +74,13 @@ class QuestionOnly:
         if seen and sum(seen.values()) >= OFTEN:
             return seen.most_common(1)[0][0]
         known = [self._features[f] for f in _features(words) if f in self._features]
+        scores = self._log_priors + len(known) * self._log_absent
         # Answers that none of the words had cannot win over those that some had.
-        candidates = set().union(*known) if known else set(self._priors)
-        vocabulary = SMOOTHING * len(self._features)
-
-        def score(answer):
-            total = math.log(self._totals[answer] + vocabulary)
-            return math.log(self._priors[answer]) + sum(
-                math.log(counts[answer] + SMOOTHING) - total for counts in known
-            )
-
-        return max(sorted(candidates), key=score)
+        seen = np.full(len(scores), not known)
+        for places, gains in known:
+            scores[places] += gains
+            seen[places] = True
+        return self._answers[int(np.argmax(np.where(seen, scores, -np.inf)))]
 
     def _split(self, questions):
         """Returns the words of each question, as a tuple."""

@@ -17,7 +17,7 @@ from keras_vlm.data import load_data
 from keras_vlm.tasks.base import PRECISIONS
 from keras_vlm.text import TEXT_ENCODERS
 from keras_vlm.text.foreign import PREFIX
-from keras_vlm.text.units import UNITS
+from keras_vlm.text.units import ANSWER_UNITS, UNITS
 from keras_vlm.training.callbacks import TrainingBackup
 from keras_vlm.training.plots import plot_history
 from keras_vlm.training.run_encoder import BACKBONE, is_model
@@ -137,7 +137,8 @@ class TrainingRun:
         if self.patience is not None:
             check_number(where, "patience", self.patience, minimum=1, integer=True)
         if self.unit is not None:
-            check_choice(where, "unit", self.unit, UNITS)
+            units = [unit for unit in UNITS if unit not in ANSWER_UNITS]
+            check_choice(where, "unit", self.unit, units)
         parse_regions(where, self.regions)
         check_number(where, "average", self.average, minimum=0, maximum=0.9999)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}

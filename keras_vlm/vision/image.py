@@ -61,13 +61,18 @@ def read_image(image_bytes, image_size, mode="stretch", dtype="float32"):
 
 
 def _apart(*signature):
-    """Makes a function of tensors one op of the graphs that call it.
+    """Makes a function of tensors one op of the graphs that call it; outside of them it stays one.
 
     The ops of a branch that is not taken cost time as well, unless they are a function's.
     """
-    return tf.function(
-        input_signature=signature, experimental_attributes={"_noinline": True}
-    )
+
+    def wrap(function):
+        traced = tf.function(
+            function, input_signature=signature, experimental_attributes={"_noinline": True}
+        )
+        return lambda *inputs: (function if tf.executing_eagerly() else traced)(*inputs)
+
+    return wrap
 
 
 def orient(image, orientation):

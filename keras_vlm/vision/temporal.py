@@ -281,6 +281,14 @@ class ConcatTemporal(TransformerTemporal):
         frames by their first weights; here each has gone through the backbone before.
     """
 
+    def __init__(self, **kwargs):
+        if "num_tokens" in kwargs:
+            raise ValueError(
+                f"ConcatTemporal: num_tokens must be left out, got {kwargs['num_tokens']!r}: every "
+                "place is a token."
+            )
+        super().__init__(**kwargs)
+
     def build_layers(self, frames, tokens, width):
         """Builds the layer over a place's frames, and those over all places."""
         self.join_dense = keras.layers.Dense(

@@ -99,6 +99,22 @@ def test_captions_of_another_form_are_taken_over(folder):
     assert {json.loads(line)["image"] for line in lines} == {"0.jpg", "1.jpg", "2.jpg"}
 
 
+def test_a_name_that_a_record_has_stays(folder):
+    """Records may call some pictures by their name alone and others with images/ before it."""
+    (folder / "images").mkdir()
+    for number in range(3):
+        (folder / f"{number}.jpg").rename(folder / "images" / f"{number}.jpg")
+    write_lines(folder / "captions.jsonl", [
+        {"image": "0.jpg", "caption": "a dog"}, {"image": "images/1.jpg", "caption": "a cat"},
+    ])  # fmt: skip
+    store = AnnotationStore(folder)
+    assert store.captions("images/0.jpg") == ["a dog"]
+    assert store.captions("images/1.jpg") == ["a cat"]
+    store.write("images/1.jpg", ["a black cat"], [])
+    lines = (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert sorted(json.loads(line)["image"] for line in lines) == ["0.jpg", "images/1.jpg"]
+
+
 def write_lines(path, records):
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")

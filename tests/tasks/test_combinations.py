@@ -12,15 +12,14 @@ from keras_vlm.export.saved_model import export_saved_model
 from keras_vlm.export.served import open_saved_model
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.text import TEXT_DECODERS
-from keras_vlm.text.units import UNITS
+from keras_vlm.text.units import ANSWER_UNITS, UNITS
 from keras_vlm.vision.foreign import build_hub_backbone
 
 # A backbone of our own, and another maker's.
 VISION = ("conv_small", "hub")
 REGIONS = ("grid", "grid+boxes", "masks")
 FUSED = ("multi_head", "additive", "concat")
-# The others are those of answers.
-SPLIT = tuple(unit for unit in UNITS if unit not in {"spaced", "sign"})
+SPLIT = tuple(unit for unit in UNITS if unit not in ANSWER_UNITS)
 CHOICES = (VISION, REGIONS, TEXT_DECODERS, FUSED, SPLIT)
 COMBINATIONS = list(itertools.product(*CHOICES))
 # Each value of each choice is among them; the others take minutes.

@@ -327,6 +327,8 @@ def test_wrong_kinds():
                              ("attention", "num_tokens")):  # fmt: skip
         with pytest.raises(ValueError, match=f"{option} must be a whole number >= 1, got 0"):
             TEMPORALS[temporal](**{option: 0})
+    with pytest.raises(ValueError, match="num_tokens must be left out, got 3"):
+        TEMPORALS["concat"](num_tokens=3)
     with pytest.raises(ValueError, match="dropout must be a number from 0 to 0.99, got 1"):
         TEMPORALS["lstm"](dropout=1)
     assert tf.is_tensor(small_temporal("mean")(tf.zeros((1, 2, 3, 4))))

@@ -401,7 +401,7 @@ def test_how_answers_are_given_is_decided_by_the_data(examples, capsys):
     ("language", "answers"),
     [
         ("en", ["2.5 cm", "50%", "the man's hat", "1.5", "A", "t-shirt & hat", "10:30"]),
-        ("zh", ["2.5厘米", "一半，50%", "左"]),
+        ("zh", ["2.5厘米", "一半，50%", "左", "2.5 cm"]),
     ],
 )
 def test_written_answers_can_be_right(language, answers):

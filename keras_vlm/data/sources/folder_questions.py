@@ -3,8 +3,9 @@
 ``questions.csv``, ``.tsv``, ``.jsonl`` or ``.json``. A record has ``image`` (or ``video``),
 ``question`` and ``answer`` (or ``answers``: a list, one an annotator), and may have ``id``,
 ``question_type``, ``answer_type``, ``split`` and ``language``. In JSON it may have ``boxes`` and
-``labels``, as records of captions do, of the picture: those of all of its records are taken. In
-JSON a record may instead hold a list of ``questions``, each with the rest, and the records may
+``labels``, as records of captions do, of the picture: those of all of its records are taken (with
+other key names only where these two are named as well, as in ``boxes=boxes``). In JSON a record may
+instead hold a list of ``questions``, each with the rest, and the records may
 stand within an object, under ``records``.
 
 Data with other names are read with a key mapping, ours to theirs: ``"image=img_name,answer=a"``.
@@ -50,7 +51,7 @@ def parse_keys(keys):
     if "answer" in keys:
         # What else is called "answers" is something else: choices, perhaps.
         unused["answers"] = None
-    if keys:
+    if set(keys) - {"file", "folder", "records"}:
         # Other data's boxes may be in pixels: they are taken when they are named.
         unused |= {"boxes": None, "labels": None}
     return {**{name: name for name in NAMES}, **unused, **keys}
@@ -119,9 +120,16 @@ def _records(path, keys):
     if suffix == ".jsonl":
         found = read_json_lines(path)
     elif suffix in {".csv", ".tsv"}:
-        # An empty cell says nothing.
+        # An empty cell says nothing, and boxes are lists, which no cell is.
         found = [
-            (where, {key: text.strip() for key, text in record.items() if text.strip()})
+            (
+                where,
+                {
+                    key: text.strip()
+                    for key, text in record.items()
+                    if text.strip() and key not in {"boxes", "labels"}
+                },
+            )
             for where, record in read_csv(path)
         ]
     else:
