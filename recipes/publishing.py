@@ -15,6 +15,12 @@ from keras_vlm.data import load_data
 from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.evaluate import evaluate
 from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
+from keras_vlm.training.video_run import (
+    VideoCaptioningRun,
+    VideoQARun,
+    train_video_captioner,
+    train_video_qa,
+)
 from keras_vlm.training.vqa_run import VQARun, train_vqa
 from keras_vlm.zoo import load, save_compact
 
@@ -26,6 +32,8 @@ TRAINERS = {
     CaptioningRun: train_captioner,
     RetrievalRun: train_retriever,
     VQARun: train_vqa,
+    VideoCaptioningRun: train_video_captioner,
+    VideoQARun: train_video_qa,
 }
 SMOKE = {"epochs": 1, "batch_size": 8}
 
@@ -35,7 +43,7 @@ class Recipe:
     """What a recipe says of the model it makes.
 
     Attributes:
-        task: ``"captioning"``, ``"retrieval"`` or ``"vqa"``.
+        task: what ``keras-vlm train --task`` calls it.
         stages: a run each; ``data``, ``out`` and ``start`` are replaced: by what the user types,
             if anything, and by the stage before. After a stage of another task it is ``backbone``
             instead.

@@ -93,6 +93,8 @@ HELP = {
     "(trained parts of words)",
     "minimum_count": "words seen fewer times are unknown",
     "max_length": "positions of a caption or question, start and end included",
+    "word_vectors": "begin with the vectors of a word2vec, GloVe or fastText text file, for words "
+    "that the data seldom say",
     "epochs": "passes over the training split",
     "batch_size": "pictures a step",
     "captions_per_image": "captions, or questions, of each picture a step",

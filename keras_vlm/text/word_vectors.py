@@ -93,26 +93,31 @@ def start_from_vectors(layer, vectors, *, seed=0):
     Args:
         layer: a built ``TextEncoder`` or ``TextDecoder``; ``tune_words=False`` keeps it there.
         vectors: a ``WordVectors`` of the layer's tokenizer. Where D is larger than the layer's
-            width they are brought to it by their principal components.
-        seed: of the random vectors of words that have none.
+            width they are brought to it by their principal components; where it is smaller, turned
+            into the wider space by chance, which keeps all distances.
+        seed: of that turn, and of the random vectors of words that have none.
 
     Raises:
-        ValueError: the layer is wider than the vectors, or knows other words.
+        ValueError: the layer knows other words.
     """
     embedding = layer.embedding.embeddings
     size, width = embedding.shape
     check_number("start_from_vectors", "seed", seed, minimum=0, integer=True)
-    if size != len(vectors.matrix) or width > vectors.matrix.shape[1]:
+    if size != len(vectors.matrix):
         raise ValueError(
-            f"start_from_vectors: vectors must be [{size},{width}] or wider, got "
-            f"{list(vectors.matrix.shape)}. Give the layer hidden_dim={vectors.matrix.shape[1]}."
+            f"start_from_vectors: vectors must be of the layer's {size} words, got "
+            f"{len(vectors.matrix)}. Read them with the layer's own tokenizer."
         )
+    generator = np.random.default_rng(seed)
     known = vectors.matrix[vectors.found]
     known = known - known.mean(axis=0)
     if width < known.shape[1]:
         axes = np.linalg.svd(known, full_matrices=len(known) < width)[2][:width]
         known = known @ axes.T
+    elif width > known.shape[1]:
+        turn = np.linalg.qr(generator.normal(size=(width, known.shape[1])))[0]
+        known = known @ turn.T
     scale = float(np.std(np.asarray(embedding)))
-    matrix = np.random.default_rng(seed).normal(size=(size, width)).astype(np.float32) * scale
+    matrix = generator.normal(size=(size, width)).astype(np.float32) * scale
     matrix[vectors.found] = known * (scale / max(known.std(), 1e-9))
     embedding.assign(matrix)

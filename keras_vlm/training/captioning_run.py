@@ -11,12 +11,13 @@ import keras
 
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.tasks.captioning import Captioner, build_captioner
-from keras_vlm.text import TEXT_DECODERS, Tokenizer
+from keras_vlm.text import TEXT_DECODERS
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.text.units import UNIT_OF_LANGUAGE, UNITS
 from keras_vlm.training.callbacks import CaptionScores
 from keras_vlm.training.run import TrainingRun, train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
+from keras_vlm.training.run_text import make_text_writer, start_words
 from keras_vlm.training.self_critical import SelfCritical
 
 OBJECTIVES = ("cross_entropy", "self_critical")
@@ -118,25 +119,12 @@ def _build(run, training, found, optimizer):
         )
         decoder.set_weights(found.text_decoder.get_weights())
         return captioner
-    tokenizer = Tokenizer.fit(
-        training,
-        unit=run.unit,
-        max_length=run.max_length,
-        minimum_count=run.minimum_count,
-        language=run.language,
-    )
     policy = keras.DTypePolicy(run.precision)
-    decoder = TEXT_DECODERS[run.text](
-        FUSIONS[run.fusion](dtype=policy),
-        hidden_dim=run.hidden_dim,
-        dropout=run.dropout,
-        memory_dropout=run.memory_dropout,
-        dtype=policy,
-    )
-    return build_captioner(
+    captioner = build_captioner(
         make_backbone(run, policy),
-        tokenizer=tokenizer,
-        text=decoder,
+        **make_text_writer(run, policy, training),
         precision=run.precision,
         **options,
     )
+    start_words(run, captioner.text_decoder, captioner.tokenizer)
+    return captioner

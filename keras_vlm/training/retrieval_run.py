@@ -19,7 +19,7 @@ from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import RetrievalScores
 from keras_vlm.training.run import TrainingRun, train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
-from keras_vlm.training.run_text import make_text_reader
+from keras_vlm.training.run_text import make_text_reader, start_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _build(run, training, found, optimizer):
             (run.text_pooling, run.dropout),
         )
     ]
-    return build_retriever(
+    retriever = build_retriever(
         make_backbone(run, policy),
         tokenizer=tokenizer,
         text=text_encoder,
@@ -150,3 +150,5 @@ def _build(run, training, found, optimizer):
         precision=run.precision,
         **options,
     )
+    start_words(run, text_encoder, tokenizer)
+    return retriever

@@ -68,6 +68,7 @@ class TrainingRun:
             chooses by the language.
         minimum_count: words seen fewer times are unknown.
         max_length: positions of a caption or question, start and end included.
+        word_vectors: a word2vec, GloVe or fastText text file with which the words begin, or None.
         epochs: passes over the training split.
         batch_size: pictures a step.
         captions_per_image: captions, or questions, of each picture a step.
@@ -86,7 +87,7 @@ class TrainingRun:
     # What a model to go on from has already: a run can no longer choose it, and does not note it.
     OF_THE_MODEL: ClassVar = (
         "backbone", "image_size", "resize", "regions", "max_regions",
-        "unit", "minimum_count", "max_length", "precision",
+        "unit", "minimum_count", "max_length", "word_vectors", "precision",
     )  # fmt: skip
     # Options that are names, and the tables that have them.
     TABLES: ClassVar = {"optimizer": OPTIMIZERS, "precision": PRECISIONS}
@@ -108,6 +109,7 @@ class TrainingRun:
     unit: str | None = None
     minimum_count: int = 5
     max_length: int = 22
+    word_vectors: str | None = None
     epochs: int = 12
     batch_size: int = 32
     captions_per_image: int = 5
@@ -130,6 +132,11 @@ class TrainingRun:
             foreign = table is TEXT_ENCODERS and self.text.startswith(PREFIX)
             if not foreign:
                 check_choice(where, name, getattr(self, name), table)
+        if self.word_vectors is not None and getattr(self, "text", "").startswith(PREFIX):
+            raise ValueError(
+                f"{where}: word_vectors must be left out with text={self.text!r}, got "
+                f"{self.word_vectors!r}. That model has words of its own."
+            )
         if self.augment is not None:
             check_choice(where, "augment", self.augment, AUGMENTATIONS)
         for name in ("epochs", "batch_size", "captions_per_image"):

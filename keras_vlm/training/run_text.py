@@ -1,10 +1,14 @@
-"""The tokenizer and the text encoder that a training run begins with.
+"""The tokenizer, the text layers and the word vectors that a training run begins with.
 
 Refuses to know tasks, data and optimizers.
 """
 
-from keras_vlm.text import TEXT_ENCODERS
+import sys
+
+from keras_vlm.fusion import FUSIONS
+from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
 from keras_vlm.text.foreign import PREFIX, build_keras_hub_text, keras_hub_tokenizer
+from keras_vlm.text.word_vectors import read_word_vectors, start_from_vectors
 
 
 def make_text_reader(run, dtype, fit):
@@ -32,3 +36,51 @@ def make_text_reader(run, dtype, fit):
         preset, max_length=run.max_length, language=run.language
     )
     return tokenizer, build_keras_hub_text(preset, tokenizer, dropout=run.dropout, dtype=dtype)
+
+
+def make_text_writer(run, dtype, training):
+    """Makes what writes the captions of a run.
+
+    Args:
+        run: a ``CaptioningRun``.
+        dtype: Keras dtype policy.
+        training: the data split of whose captions the words are.
+
+    Returns:
+        ``tokenizer`` and ``text``, for a builder, as a dict.
+    """
+    return {
+        "tokenizer": Tokenizer.fit(
+            training,
+            unit=run.unit,
+            max_length=run.max_length,
+            minimum_count=run.minimum_count,
+            language=run.language,
+        ),
+        "text": TEXT_DECODERS[run.text](
+            FUSIONS[run.fusion](dtype=dtype),
+            hidden_dim=run.hidden_dim,
+            dropout=run.dropout,
+            memory_dropout=run.memory_dropout,
+            dtype=dtype,
+        ),
+    }
+
+
+def start_words(run, layer, tokenizer):
+    """Lets a text layer's words begin with the vectors of a run, if any; says how many on stderr.
+
+    Args:
+        run: a ``TrainingRun``.
+        layer: a built ``TextEncoder`` or ``TextDecoder``.
+        tokenizer: its ``Tokenizer``.
+
+    Raises:
+        DataError: the file is damaged, or has none of the words.
+        FileNotFoundError: there is no such file.
+    """
+    if run.word_vectors is None:
+        return
+    vectors = read_word_vectors(run.word_vectors, tokenizer)
+    start_from_vectors(layer, vectors, seed=run.seed)
+    print(f"{run.word_vectors}: {vectors}.", file=sys.stderr)

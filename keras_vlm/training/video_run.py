@@ -10,17 +10,16 @@ import keras
 
 from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.data.sources import ClipExamples
-from keras_vlm.fusion import FUSIONS
 from keras_vlm.tasks.captioning import Captioner
 from keras_vlm.tasks.video import build_video_captioner, build_video_qa, carry_over
 from keras_vlm.tasks.video_models import VideoCaptioner, VideoQAModel
 from keras_vlm.tasks.vqa_models import VQAModel
-from keras_vlm.text import TEXT_DECODERS, Tokenizer
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import CaptionScores, VQAScores
 from keras_vlm.training.captioning_run import CaptioningRun
 from keras_vlm.training.run import train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
+from keras_vlm.training.run_text import make_text_writer, start_words
 from keras_vlm.training.self_critical import SelfCritical
 from keras_vlm.training.vqa_run import VQARun, fresh_parts, rebalance
 from keras_vlm.vision.temporal import TEMPORALS
@@ -160,26 +159,15 @@ def _build_captioner(run, training, found, optimizer):
     options = {"optimizer": optimizer, "label_smoothing": run.label_smoothing}
     if found is None:
         policy = keras.DTypePolicy(run.precision)
-        return build_video_captioner(
+        model = build_video_captioner(
             make_backbone(run, policy),
-            tokenizer=Tokenizer.fit(
-                training,
-                unit=run.unit,
-                max_length=run.max_length,
-                minimum_count=run.minimum_count,
-                language=run.language,
-            ),
+            **make_text_writer(run, policy, training),
             temporal=_make_temporal(run, policy),
             num_frames=run.num_frames or NUM_FRAMES,
-            text=TEXT_DECODERS[run.text](
-                FUSIONS[run.fusion](dtype=policy),
-                hidden_dim=run.hidden_dim,
-                dropout=run.dropout,
-                memory_dropout=run.memory_dropout,
-                dtype=policy,
-            ),
             **options,
         )
+        start_words(run, model.text_decoder, model.tokenizer)
+        return model
     encoder = thaw_start(run, found, Captioner, clips=True)
     model = build_video_captioner(
         getattr(encoder, "backbone", encoder),
@@ -197,13 +185,15 @@ def _build_qa(run, training, found, optimizer):
     _check_data(run, training, "questions")
     if found is None:
         policy = keras.DTypePolicy(run.precision)
-        return build_video_qa(
+        model = build_video_qa(
             make_backbone(run, policy),
             **fresh_parts(run, training, policy),
             temporal=_make_temporal(run, policy),
             num_frames=run.num_frames or NUM_FRAMES,
             optimizer=optimizer,
         )
+        start_words(run, model.reader.text_encoder, model.tokenizer)
+        return model
     encoder = thaw_start(run, found, VQAModel, clips=True)
     model = build_video_qa(
         getattr(encoder, "backbone", encoder),

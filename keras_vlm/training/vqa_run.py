@@ -20,7 +20,7 @@ from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import VQAScores
 from keras_vlm.training.run import TrainingRun, train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
-from keras_vlm.training.run_text import make_text_reader
+from keras_vlm.training.run_text import make_text_reader, start_words
 
 # The fusions that have layers to count.
 LAYERED = ("co_attention", "cross_attention")
@@ -161,13 +161,15 @@ def _build(run, training, found, optimizer):
         model.decoder.set_weights(found.decoder.get_weights())
         return model
     policy = keras.DTypePolicy(run.precision)
-    return build_vqa(
+    model = build_vqa(
         make_backbone(run, policy),
         **fresh_parts(run, training, policy),
         position_scale=run.position_scale,
         optimizer=optimizer,
         precision=run.precision,
     )
+    start_words(run, model.reader.text_encoder, model.tokenizer)
+    return model
 
 
 def fresh_parts(run, training, policy):

@@ -241,15 +241,23 @@ def test_layers_begin_with_vectors(tmp_path, tune):
         assert again.tune_words == tune
     wide = GRUEncoder(hidden_dim=7, vocabulary_size=8)
     wide.build((None, 4))
-    with pytest.raises(ValueError, match=r"vectors must be \[8,7\] or wider, got \[8, 4\]"):
-        start_from_vectors(wide, vectors)
+    start_from_vectors(wide, vectors)
+    assert_same_distances(wide, vectors)
+    others = GRUEncoder(hidden_dim=4, vocabulary_size=9)
+    others.build((None, 4))
+    with pytest.raises(ValueError, match="vectors must be of the layer's 9 words, got 8"):
+        start_from_vectors(others, vectors)
     narrow = keras.layers.Layer()
     narrow.embedding = keras.layers.Embedding(8, 2)
     narrow.embedding.build()
     start_from_vectors(narrow, vectors)
-    near = np.asarray(narrow.embedding.embeddings)[5:]
     # Two of the principal components keep all distances of three points.
+    assert_same_distances(narrow, vectors)
+
+
+def assert_same_distances(layer, vectors):
+    matrix = np.asarray(layer.embedding.embeddings)[5:]
     pairs = [(0, 1), (0, 2), (1, 2)]
     full = [np.linalg.norm(vectors.matrix[5 + a] - vectors.matrix[5 + b]) for a, b in pairs]
-    kept = [np.linalg.norm(near[a] - near[b]) for a, b in pairs]
+    kept = [np.linalg.norm(matrix[a] - matrix[b]) for a, b in pairs]
     np.testing.assert_allclose(np.array(kept) / kept[0], np.array(full) / full[0], rtol=1e-4)

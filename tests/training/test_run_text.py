@@ -1,0 +1,78 @@
+"""Text layers of a run begin with word vectors of a file, whatever the task."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vlm.training import run as training_run
+from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
+from keras_vlm.training.reranking_run import RerankingRun
+from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
+from keras_vlm.training.video_run import (
+    VideoCaptioningRun,
+    VideoQARun,
+    train_video_captioner,
+    train_video_qa,
+)
+from keras_vlm.training.vqa_run import VQARun, train_vqa
+
+TINY = {"backbone": "conv_small", "hidden_dim": 4, "image_size": 32, "minimum_count": 1}
+CLIPS = {**TINY, "num_frames": 2, "temporal": "mean"}
+RUNS = {
+    "captioning": (CaptioningRun, train_captioner, "scenes:16", TINY),
+    "retrieval": (RetrievalRun, train_retriever, "scenes:16", {**TINY, "text": "bag"}),
+    "vqa": (VQARun, train_vqa, "scenes:16", {**TINY, "text": "bag"}),
+    "video-caption": (VideoCaptioningRun, train_video_captioner, "moving_scenes:16", CLIPS),
+    "video-qa": (VideoQARun, train_video_qa, "moving_scenes:16", {**CLIPS, "text": "bag"}),
+}
+VECTORS = {
+    "red": (3, 0, 1), "circle": (1, 1, -2), "square": (0, -1, 2), "triangle": (2, 2, 1),
+}  # fmt: skip
+
+
+class BegunError(Exception):
+    """Ends a run where its training would begin."""
+
+
+@pytest.mark.parametrize("task", RUNS)
+def test_words_begin_with_vectors(task, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "vectors.txt"
+    path.write_text(
+        "".join(f"{word} {' '.join(map(str, numbers))}\n" for word, numbers in VECTORS.items())
+    )
+    kind, train, data, options = RUNS[task]
+    run = kind(data, str(tmp_path / "run"), word_vectors=str(path), **options)
+
+    def begin(run, out, model, *splits):
+        raise BegunError(model)
+
+    monkeypatch.setattr(training_run, "_batches", begin)
+    with pytest.raises(BegunError) as begun:
+        train(run, verbose=0)
+    [model] = begun.value.args
+    assert "words have a vector; the first without: " in capsys.readouterr().err
+    (embedding,) = {
+        id(layer): layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.Embedding)
+    }.values()
+    # Nobody asks about a moving shape by its colour.
+    known = [word for word in VECTORS if word in model.tokenizer.vocabulary]
+    assert known[-3:] == ["circle", "square", "triangle"]
+    places = [4 + model.tokenizer.vocabulary.index(word) for word in known]
+    ours = np.asarray(embedding.embeddings)[places]
+    given = np.array([VECTORS[word] for word in known], float)
+    pairs = np.triu_indices(len(known), 1)
+    distances = [np.linalg.norm(x[:, None] - x, axis=-1)[pairs] for x in (ours, given)]
+    np.testing.assert_allclose(
+        distances[0] / distances[1], distances[0][0] / distances[1][0], rtol=1e-4
+    )
+
+
+def test_those_that_have_words_already_refuse_vectors():
+    with pytest.raises(ValueError, match="word_vectors is the model's own where start is given"):
+        CaptioningRun("scenes:16", "out", start="model.keras", word_vectors="vectors.txt")
+    with pytest.raises(ValueError, match="word_vectors is the retriever's own"):
+        RerankingRun("scenes:16", "out", retriever="model.keras", word_vectors="vectors.txt")
+    with pytest.raises(ValueError, match="word_vectors must be left out with text='keras_hub:x'"):
+        RetrievalRun("scenes:16", "out", text="keras_hub:x", word_vectors="vectors.txt")
