@@ -17,12 +17,22 @@ FORMATS = {
     "mkv": ("libx264", "yuv420p"),
     "avi": ("mjpeg", "yuvj420p"),
     "gif": ("gif", "rgb8"),
+    "ts": ("libx264", "yuv420p"),
+    "mpg": ("mpeg2video", "yuv420p"),
+    "flv": ("flv", "yuv420p"),
 }
 
 
-def write_video(path, frames, *, rate=25, times=None, rotation=None, key_every=12, sound=False):
-    """Encodes frames, an iterable of uint8 [H,W,3]; ``times`` in seconds make the rate vary."""
-    codec, pixel_format = FORMATS[path.suffix[1:]]
+def write_video(
+    path, frames, *, rate=25, times=None, rotation=None, key_every=12, sound=0.0, codec=None,
+    **options,
+):
+    """Encodes frames, an iterable of uint8 [H,W,3]; ``times`` in seconds make the rate vary.
+
+    ``sound`` is how long silence lasts; ``options`` are the encoder's.
+    """
+    usual, pixel_format = FORMATS[path.suffix[1:]]
+    codec = codec or usual
     with av.open(str(path), "w") as container:
         stream, silence = None, None
         for number, pixels in enumerate(frames):
@@ -32,20 +42,24 @@ def write_video(path, frames, *, rate=25, times=None, rotation=None, key_every=1
                 stream.pix_fmt = pixel_format
                 if codec not in {"gif", "mjpeg"}:
                     stream.codec_context.gop_size = key_every
+                    # No more key frames than that, whatever is shown.
+                    if codec == "libx264":
+                        options = {"x264-params": "scenecut=0", **options}
                 if codec == "libvpx-vp9":
-                    stream.options = {"cpu-used": "8", "deadline": "realtime"}
+                    options = {"cpu-used": "8", "deadline": "realtime", **options}
+                stream.options = options
                 if rotation is not None:
                     stream.set_display_rotation(rotation)
                 if sound:
-                    silence = container.add_stream("aac", rate=16000)
+                    opus = path.suffix == ".webm"
+                    silence = container.add_stream("libopus" if opus else "aac", rate=16000)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame.pts = number if times is None else round(times[number] * rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if silence is not None:
-            quiet = av.AudioFrame.from_ndarray(
-                np.zeros((1, 16000 * (number + 1) // rate), np.float32), "fltp", "mono"
-            )
+            samples = np.zeros((1, round(16000 * sound)), np.float32)
+            quiet = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
             quiet.sample_rate, quiet.pts = 16000, 0
             container.mux(silence.encode(quiet))
             container.mux(silence.encode())

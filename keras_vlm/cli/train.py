@@ -64,8 +64,10 @@ HELP = {
     "hub:DIR_OR_URL, keras_hub:PRESET, or a model of this package, whose encoder is taken over",
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",
     "temporal": "how frames become one memory: mean, lstm, transformer (where nothing is given), "
-    "concat or attention; with --start a model of pictures, how its frames do",
-    "num_frames": "frames of a clip, spread evenly over it; 8 where nothing is given",
+    "concat or attention; with --start a model of pictures, how its frames do; left out with "
+    "--backbone a model of clips, as in that model, with its weights",
+    "num_frames": "frames of a clip, spread evenly over it; 8, or that model's, where nothing is "
+    "given",
     "text": "text layers: lstm, gru or transformer; for retrieval and questions also bag, or "
     "keras_hub:PRESET with its own words",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for "

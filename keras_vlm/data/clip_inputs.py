@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_vlm.core.checks import DataError
 from keras_vlm.data.image_inputs import decode_pictures
 from keras_vlm.data.sources.clips import ClipExamples
-from keras_vlm.vision.video import encode_frame, read_clip
+from keras_vlm.vision.clip import CLIP_PIXELS, encode_frame, read_clip
 
 LOGGER = logging.getLogger("keras_vlm")
 
@@ -105,7 +105,7 @@ def _one(video, num_frames):
     """
     if isinstance(video, (str, pathlib.Path)):
         try:
-            frames = read_clip(video, num_frames)
+            frames = read_clip(video, num_frames, longest_side=CLIP_PIXELS)
         except DataError as error:
             LOGGER.warning("%s", error)
             return [b""] * num_frames

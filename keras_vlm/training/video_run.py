@@ -5,26 +5,33 @@ Refuses to know the command line.
 """
 
 import dataclasses
+import pathlib
 
 import keras
 
 from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.data.sources import ClipExamples
 from keras_vlm.tasks.captioning import Captioner
-from keras_vlm.tasks.video import build_video_captioner, build_video_qa, carry_over
+from keras_vlm.tasks.video import (
+    NUM_FRAMES,
+    TEMPORAL,
+    build_video_captioner,
+    build_video_qa,
+    carry_over,
+    own_temporal,
+)
 from keras_vlm.tasks.video_models import VideoCaptioner, VideoQAModel
 from keras_vlm.tasks.vqa_models import VQAModel
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import CaptionScores, VQAScores
 from keras_vlm.training.captioning_run import CaptioningRun
 from keras_vlm.training.run import train
-from keras_vlm.training.run_encoder import make_backbone, thaw_start
+from keras_vlm.training.run_encoder import BACKBONE, make_backbone, thaw_start
 from keras_vlm.training.run_text import make_text_writer, start_words
 from keras_vlm.training.self_critical import SelfCritical
 from keras_vlm.training.vqa_run import VQARun, fresh_parts, rebalance
 from keras_vlm.vision.temporal import TEMPORALS
-
-TEMPORAL, NUM_FRAMES = "transformer", 8
+from keras_vlm.zoo import load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +40,9 @@ class ClipOptions:
 
     Attributes:
         temporal: ``"mean"``, ``"lstm"``, ``"transformer"``, ``"concat"`` or ``"attention"``; None
-            for ``"transformer"``, or for that of the model to go on from.
-        num_frames: frames of a clip; None for 8, or for those of the model to go on from.
+            for ``"transformer"``, or for that of ``start``, or of a ``backbone`` that is a model of
+            clips, with its weights.
+        num_frames: frames of a clip; None for 8, or for those of such a model.
     """
 
     temporal: str | None = None
@@ -159,13 +167,15 @@ def _build_captioner(run, training, found, optimizer):
     options = {"optimizer": optimizer, "label_smoothing": run.label_smoothing}
     if found is None:
         policy = keras.DTypePolicy(run.precision)
+        parts, own = _fresh_clip_parts(run, policy)
         model = build_video_captioner(
             make_backbone(run, policy),
             **make_text_writer(run, policy, training),
-            temporal=_make_temporal(run, policy),
-            num_frames=run.num_frames or NUM_FRAMES,
+            **parts,
             **options,
         )
+        if own is not None:
+            carry_over(type(run).__name__, own, model.temporal)
         start_words(run, model.text_decoder, model.tokenizer)
         return model
     encoder = thaw_start(run, found, Captioner, clips=True)
@@ -185,13 +195,15 @@ def _build_qa(run, training, found, optimizer):
     _check_data(run, training, "questions")
     if found is None:
         policy = keras.DTypePolicy(run.precision)
+        parts, own = _fresh_clip_parts(run, policy)
         model = build_video_qa(
             make_backbone(run, policy),
             **fresh_parts(run, training, policy),
-            temporal=_make_temporal(run, policy),
-            num_frames=run.num_frames or NUM_FRAMES,
+            **parts,
             optimizer=optimizer,
         )
+        if own is not None:
+            carry_over(type(run).__name__, own, model.temporal)
         start_words(run, model.reader.text_encoder, model.tokenizer)
         return model
     encoder = thaw_start(run, found, VQAModel, clips=True)
@@ -225,12 +237,20 @@ def _check_data(run, training, wanted):
         raise ValueError(f"{where}: data must have {wanted}, got {run.data!r}.")
 
 
-def _make_temporal(run, policy):
-    """Makes the temporal layer of a run that begins anew."""
-    kind = TEMPORALS[run.temporal or TEMPORAL]
-    if run.temporal == "mean":
-        return kind(dtype=policy)
-    return kind(hidden_dim=run.hidden_dim, dtype=policy)
+def _fresh_clip_parts(run, policy):
+    """Returns the temporal layer and the frames of a run that begins anew, for its builder.
+
+    Beside them is the layer whose weights that one takes over, or None: that of a ``backbone`` that
+    is a model of clips, where the run names no other.
+    """
+    copy = pathlib.Path(run.out) / BACKBONE
+    model = load(copy) if copy.exists() else None
+    own, num_frames = own_temporal(type(run).__name__, model, run.temporal, run.num_frames)
+    if own is not None:
+        return {"temporal": fresh_copy(own), "num_frames": num_frames}, own
+    name = run.temporal or TEMPORAL
+    width = {} if name == "mean" else {"hidden_dim": run.hidden_dim}
+    return {"temporal": TEMPORALS[name](**width, dtype=policy), "num_frames": num_frames}, None
 
 
 def _clip_parts(run, found, is_of_clips):

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import check_number
 from keras_vlm.search.pictures import index_pictures, search_pictures
-from keras_vlm.vision.video import Video, encode_frame
+from keras_vlm.vision.clip import encode_frame
+from keras_vlm.vision.video import Video
 
 RATE = 1.0
 FRAME_PIXELS = 320

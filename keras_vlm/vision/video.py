@@ -8,10 +8,11 @@ ask it for the same times. Refuses to know what frames are for.
 Dimension letters: F frames, H height, W width.
 """
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
-import struct
+import re
 
 import numpy as np
 
@@ -28,6 +29,8 @@ FORMATS = "mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,
 # A jump costs as much as decoding a few frames. Where a file has no index, nobody knows whether
 # there is a key frame to jump to, so it must be worth the more.
 LEAST_JUMP_SECONDS, BLIND_JUMP_SECONDS = 0.5, 5.0
+# Where a jump lands after the time that is wanted, it is tried again so many seconds earlier.
+STEPS_BACK = (0, 2, 8, 32)
 # A video that ends so long before it says was cut short.
 MISSING_SECONDS = 1.0
 # Broken packets after which the rest is given up.
@@ -74,9 +77,12 @@ class Video:
         if not self.path.stat().st_size:
             raise DataError(f"{path}: the file is empty. Was it written or downloaded in full?")
         self._container = None
+        self._broken = 0
         self.end_seconds = None
         self._open()
         self.frame_rate = float(self._stream.average_rate or 0)
+        # Whether that is the pictures' own, not that of a sound which may go on.
+        self._is_known = True
         self.duration_seconds = self._find_duration()
 
     def __enter__(self):
@@ -107,29 +113,35 @@ class Video:
             DataError: nothing can be decoded.
             ValueError: the times do not rise.
         """
-        self._open()
-        decoded = self._decode()
+        decoded = self._from_the_beginning()
         shown, following = next(decoded, None), next(decoded, None)
         if shown is None:
             raise DataError(f"{self.path}: no frame can be decoded. Was it copied in full?")
-        last = -np.inf
+        # MPEG program streams tell some frames' times alone: after a jump those of others are wrong.
+        last, jumps = -np.inf, self._container.format.name != "mpeg"
         for time in times:
             if time < last:
                 raise ValueError(f"Video.frames: times must rise, got {time} after {last}.")
-            last, jumped = time, False
+            last = time
+            if jumps and following is not None and self._is_worth_a_jump(following[0], time):
+                here = following[0]
+                decoded, shown = self._jump(here, time)
+                following = next(decoded, None)
+                # Nothing to jump to: so it will be the next time.
+                jumps = shown[0] >= here
             while following is not None and following[0] <= time:
-                if not jumped and self._jump(following[0], time):
-                    # Once a time: what the file's index says may be wrong.
-                    jumped = True
-                    landed = next(decoded, None)
-                    shown, following = landed or following, landed and next(decoded, None)
-                else:
-                    shown, following = following, next(decoded, None)
+                shown, following = following, next(decoded, None)
             if following is None and time >= shown[0] + self._length(shown[1]):
                 self.end_seconds = shown[0] + self._length(shown[1])
                 break
             yield Frame(float(time), self._to_pixels(shown[1], longest_side))
         self._report(None if following else shown[0] + self._length(shown[1]))
+
+    def _from_the_beginning(self):
+        """Opens the file again; returns what ``_decode`` yields."""
+        self._open()
+        self._broken = 0
+        return self._decode()
 
     def sampled(self, rate, *, longest_side=None):
         """Gives frames at a rate, from the middle of the first interval on.
@@ -209,10 +221,17 @@ class Video:
         self._stream.thread_type = "AUTO"
         self._time_base = float(self._stream.time_base)
         self._first = self._stream.start_time or 0
-        self._broken = 0
+        if "matroska" in self._container.format.name:
+            # It reads where its key frames are when it is first told to go somewhere.
+            with contextlib.suppress(self._av.FFmpegError):
+                self._container.seek(self._first, stream=self._stream)
 
-    def _decode(self):
-        """Yields (seconds, frame) of all frames from where the file is; leaves broken ones out."""
+    def _decode(self, *, landing=False):
+        """Yields (seconds, frame) of all frames from where the file is; leaves broken ones out.
+
+        After a jump (``landing``) those before the first whole one that tells its time are nobody's
+        fault: they were made from frames that were jumped over.
+        """
         seconds = 0.0
         packets = self._container.demux(self._stream)
         while self._broken < MOST_BROKEN:
@@ -221,34 +240,62 @@ class Video:
                 frames = [] if packet is None else packet.decode()
             except self._av.error.EOFError:
                 return
-            except self._av.FFmpegError:
-                self._broken += 1
+            # The second where damaged data pretend to be one more stream.
+            except (self._av.FFmpegError, IndexError):
+                self._broken += not landing
                 continue
             if packet is None:
                 return
             for frame in frames:
+                if landing and (frame.is_corrupt or frame.pts is None):
+                    continue
+                landing = False
                 stamp = frame.dts if frame.pts is None else frame.pts
                 if stamp is not None:
                     seconds = (stamp - self._first) * self._time_base
                 yield seconds, frame
                 seconds += self._length(frame)
 
-    def _jump(self, here, there):
-        """Goes to the last key frame before ``there`` if that is well after ``here``."""
-        stamp = self._first + int(there / self._time_base)
+    def _is_worth_a_jump(self, here, there):
+        """Returns whether there is a key frame to jump to well after ``here``, as far as known."""
         entries = self._stream.index_entries
-        if len(entries) > 1:
+        stamp = self._to_stamp(there)
+        # Formats without an index list the key frames that were met so far.
+        if len(entries) > 1 and entries[len(entries) - 1].timestamp >= stamp:
             place = entries.search_timestamp(stamp, backward=True)
             key = (entries[place].timestamp - self._first) * self._time_base if place >= 0 else here
-            worth = key - here >= LEAST_JUMP_SECONDS
-        else:
-            worth = there - here >= BLIND_JUMP_SECONDS
-        if worth:
+            return key - here >= LEAST_JUMP_SECONDS
+        return there - here >= BLIND_JUMP_SECONDS
+
+    def _jump(self, here, there):
+        """Goes to a key frame from which the frame at a time can be reached.
+
+        Files tell wrongly where key frames are, or tell when they are decoded and not when shown.
+
+        Args:
+            here: seconds of a frame that was decoded already.
+            there: the time, in seconds.
+
+        Returns:
+            What ``_decode`` yields from there on, and the first that it has yielded; from the
+            beginning of the file where nothing between ``here`` and ``there`` can be found.
+        """
+        for back in STEPS_BACK:
+            if there - back <= here:
+                break
             try:
-                self._container.seek(stamp, stream=self._stream)
+                self._container.seek(self._to_stamp(there - back), stream=self._stream)
             except self._av.FFmpegError:
-                return False
-        return worth
+                break
+            decoded = self._decode(landing=True)
+            landed = next(decoded, None)
+            if landed is not None and landed[0] <= there:
+                return decoded, landed
+        decoded = self._from_the_beginning()
+        return decoded, next(decoded)
+
+    def _to_stamp(self, seconds):
+        return self._first + int(seconds / self._time_base)
 
     def _length(self, frame):
         """Returns for how many seconds a frame is shown, as well as that is known."""
@@ -271,7 +318,14 @@ class Video:
         """Returns the seconds from the first frame to the end of the last."""
         if self._stream.duration:
             return self._stream.duration * self._time_base
+        for key, value in self._stream.metadata.items():
+            # Matroska and WebM tell it so; their container's is that of the longest sound.
+            told = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", value)
+            if told and key.upper().startswith("DURATION"):
+                hours, minutes, seconds = map(float, told.groups())
+                return 3600 * hours + 60 * minutes + seconds
         if self._container.duration:
+            self._is_known = False
             return self._container.duration / self._av.time_base
         end = 0.0
         try:
@@ -279,7 +333,7 @@ class Video:
                 if packet.pts is not None:
                     stamp = packet.pts + (packet.duration or 0) - self._first
                     end = max(end, stamp * self._time_base)
-        except self._av.FFmpegError:
+        except (self._av.FFmpegError, IndexError):
             LOGGER.warning("%s: only the first %.1f seconds can be read.", self.path, end)
         return end
 
@@ -287,62 +341,14 @@ class Video:
         """Says what could not be read; ``ended`` is the last frame's end, or None before it."""
         if self._broken:
             LOGGER.warning("%s: left out %d broken parts.", self.path, self._broken)
-        if ended is not None and ended < self.duration_seconds - MISSING_SECONDS:
+        missing = ended is not None and ended < self.duration_seconds - MISSING_SECONDS
+        if missing and self._is_known:
             LOGGER.warning(
                 "%s: ends after %.1f of %.1f seconds. Was it copied in full?",
                 self.path,
                 ended,
                 self.duration_seconds,
             )
-
-
-def read_clip(path, num_frames, start=0.0, end=None):
-    """Reads frames spread evenly over a video, or over a stretch of it.
-
-    Args:
-        path: the file.
-        num_frames: F.
-        start: seconds from the beginning.
-        end: seconds from the beginning, or None for the end.
-
-    Returns:
-        List of F uint8 [H,W,3]; of a video that was cut short, spread over what there is.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it cannot be read as a video, or has nothing in this stretch.
-    """
-    check_number("read_clip", "num_frames", num_frames, minimum=1, integer=True)
-    with Video(path) as video:
-        times = video.uniform_times(num_frames, start, end)
-        found = [frame.pixels for frame in video.frames(times)]
-        if len(found) < num_frames and video.end_seconds > start:
-            times = video.uniform_times(num_frames, start, video.end_seconds)
-            found = [frame.pixels for frame in video.frames(times)]
-    if not found:
-        raise DataError(f"{path}: there is no frame after {start} seconds.")
-    # Of a single frame, the middle of its time may be where it ends.
-    return found + found[-1:] * (num_frames - len(found))
-
-
-def encode_frame(pixels):
-    """Encodes a frame without loss and at once: as a BMP, which is its pixels behind a header.
-
-    Args:
-        pixels: uint8 [H,W,3].
-
-    Returns:
-        bytes that ``vision.image`` decodes to the same pixels.
-    """
-    height, width = pixels.shape[:2]
-    stride = -(-3 * width // 4) * 4
-    rows = np.zeros((height, stride), np.uint8)
-    # From the bottom up, blue first.
-    rows[:, : 3 * width] = pixels[::-1, :, ::-1].reshape(height, -1)
-    size = rows.size
-    header = struct.pack("<2sIHHI", b"BM", 54 + size, 0, 0, 54)
-    about = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, size, 2835, 2835, 0, 0)
-    return header + about + rows.tobytes()
 
 
 def _reason(error):

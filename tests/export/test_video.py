@@ -19,7 +19,7 @@ from keras_vlm.export.served import (
     ServedVideoQAModel,
     open_saved_model,
 )
-from keras_vlm.vision.video import encode_frame
+from keras_vlm.vision.clip import encode_frame
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from keras_vlm.core.checks import DataError
 from keras_vlm.core.extras import import_extra
 from keras_vlm.data.sources.base import FileExamples, PictureExamples
 from keras_vlm.data.sources.reading import check_folder
-from keras_vlm.vision.video import VIDEO_SUFFIXES, encode_frame, read_clip
+from keras_vlm.vision.clip import CLIP_PIXELS, encode_frame, read_clip
+from keras_vlm.vision.video import VIDEO_SUFFIXES
 
 
 class ClipExamples(PictureExamples):
@@ -56,7 +57,8 @@ class VideoFileExamples(ClipExamples, FileExamples):
         def read(path):
             try:
                 # Bytes in a graph; outside of one an array of them.
-                frames = read_clip(os.fsdecode(np.asarray(path).item()), num_frames)
+                name = os.fsdecode(np.asarray(path).item())
+                frames = read_clip(name, num_frames, longest_side=CLIP_PIXELS)
             except (OSError, DataError):
                 return np.array([b""] * num_frames, object)
             return np.array([encode_frame(pixels) for pixels in frames], object)
