@@ -168,7 +168,7 @@ def held_memory():
 def film_of_hours(folder, hours):
     """Prints how fast a long film is summarised, within what memory, and where the time goes."""
     from keras_vlm import load
-    from keras_vlm.video import summary
+    from keras_vlm.video import storyboard, summary
     from keras_vlm.vision.shots import ShotDetector
 
     path = loop_film(make_film(folder / "loop.mp4", 2), folder / "long.mp4", hours)
@@ -178,6 +178,7 @@ def film_of_hours(folder, hours):
     clock.watch(ShotDetector, "add", "shot boundaries")
     clock.watch(summary.FrameVectors, "__call__", "vectors of frames")
     clock.watch(type(model), "caption", "captions")
+    clock.watch(storyboard, "write_summary", "writing")
     idle, most, done = held_memory(), 0, threading.Event()
 
     def look():
@@ -189,6 +190,7 @@ def film_of_hours(folder, hours):
     watcher.start()
     began = time.perf_counter()
     found = summary.summarize(path, model, rate=1)
+    storyboard.write_summary(found, folder / "summary")
     took = time.perf_counter() - began
     done.set()
     watcher.join()

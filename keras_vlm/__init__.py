@@ -90,8 +90,11 @@ from keras_vlm.video.storyboard import write_summary as write_summary
 from keras_vlm.video.summary import summarize as summarize
 from keras_vlm.vision.augmentation import Augmentation as Augmentation
 from keras_vlm.vision.backbones import Backbone as Backbone
+from keras_vlm.vision.clip import read_clip as read_clip
 from keras_vlm.vision.regions import RegionEncoder as RegionEncoder
+from keras_vlm.vision.shots import find_shots as find_shots
 from keras_vlm.vision.temporal import AttentionTemporal as AttentionTemporal
+from keras_vlm.vision.temporal import ConcatTemporal as ConcatTemporal
 from keras_vlm.vision.temporal import LSTMTemporal as LSTMTemporal
 from keras_vlm.vision.temporal import MeanTemporal as MeanTemporal
 from keras_vlm.vision.temporal import TransformerTemporal as TransformerTemporal

@@ -11,7 +11,6 @@ import pathlib
 import sys
 
 from keras_vlm.core.files import replace_folder, write_json
-from keras_vlm.data import load_data
 from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.evaluate import evaluate
 from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
@@ -98,7 +97,7 @@ def remake(recipe, arguments=None):
     model, minutes = _train(recipe, options, typed)
     options.data = typed or recipe.data
     run = recipe.stages[-1]
-    data = load_data(options.data, language=run.language)
+    data = dataclasses.replace(run, data=options.data).open_data()
     split = recipe.scored_on or run.validation_split
     examples = data[split]
     with replace_folder(published, overwrite=True) as folder:

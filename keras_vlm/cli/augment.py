@@ -32,9 +32,9 @@ def run(options):
     from keras_vlm.vision.augmentation import AUGMENTATIONS
 
     check_choice("keras-vlm augment", "--augment", options.augment, AUGMENTATIONS)
-    examples = load_data(options.data, language=options.language, keys=options.keys)[
-        options.split
-    ]
+    examples = load_data(
+        options.data, language=options.language, keys=options.keys, texts="captions"
+    )[options.split]
     sections, jpegs = [], {}
     for image_id, views in augmented_views(
         examples,

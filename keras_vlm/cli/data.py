@@ -22,6 +22,10 @@ def add_arguments(parser):
     parser.add_argument("data", metavar="DATA", help="a data source")
     parser.add_argument("--language", default="en", help="of the captions (default: en)")
     parser.add_argument("--keys", help="names of the data's own keys, as for keras-vlm train")
+    parser.add_argument(
+        "--texts",
+        help="captions or questions, of a folder that has both (default: questions)",
+    )
     parser.add_argument("--html", metavar="FILE", help="also write a page with sample pictures")
     parser.add_argument("--json", action="store_true", help="print JSON: all numbers")
     parser.add_argument("--convert", metavar="OUT", help="write TFRecord shards to OUT instead")
@@ -39,7 +43,9 @@ def run(options):
     """Prints the report, or converts."""
     from keras_vlm.data import load_data
 
-    splits = load_data(options.data, language=options.language, keys=options.keys)
+    splits = load_data(
+        options.data, language=options.language, keys=options.keys, texts=options.texts
+    )
     verbose = 0 if options.json else 1
     if options.convert:
         from keras_vlm.data.convert import convert_data, is_in_catalogue

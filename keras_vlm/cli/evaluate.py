@@ -69,7 +69,8 @@ def run(options):
     for name in ("reliability", "confusion"):
         if getattr(options, name) and not hasattr(model, "answer"):
             raise ValueError(f"--{name} goes with a model that answers questions.")
-    data = load_data(options.data, language=options.language, keys=options.keys)
+    texts = "questions" if hasattr(model, "answer") else "captions"
+    data = load_data(options.data, language=options.language, keys=options.keys, texts=texts)
     asks = hasattr(model, "answer") and options.training_split in data
     if hasattr(model, "answer") and not asks:
         print(

@@ -53,7 +53,7 @@ def run(options):
         load_retriever(options.model),
         options.what
         if is_folder
-        else load_data(options.what, language=options.language)[options.split],
+        else load_data(options.what, language=options.language, texts="captions")[options.split],
         options.out,
         model_name=str(pathlib.Path(options.model).resolve())
         if pathlib.Path(options.model).exists()

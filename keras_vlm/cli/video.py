@@ -116,6 +116,10 @@ def _summarize(options):
     if not hasattr(model, "caption"):
         raise TypeError(f"{options.model}: must be a captioner, got a {type(model).__name__}.")
     path = pathlib.Path(options.file)
+    out = pathlib.Path(options.out or path.with_name(f"{path.stem}_summary"))
+    if path.is_file():
+        # Before the work, not after it.
+        out.mkdir(parents=True, exist_ok=True)
     summary = summarize(
         path,
         model,
@@ -124,8 +128,9 @@ def _summarize(options):
         rate=options.rate,
         method=options.method,
         beam_size=options.beam_size,
+        verbose=0 if options.json else 1,
     )
-    written = write_summary(summary, options.out or path.with_name(f"{path.stem}_summary"))
+    written = write_summary(summary, out)
     if options.json:
         print_json({**describe_summary(summary), "files": {k: str(p) for k, p in written.items()}})
         return 0
@@ -136,8 +141,8 @@ def _summarize(options):
 
 def _search(options):
     from keras_vlm.search.pictures import load_retriever, open_index
+    from keras_vlm.video.digest import format_time
     from keras_vlm.video.moments import index_videos, search_moments
-    from keras_vlm.video.summary import format_time
 
     model = load_retriever(options.model)
     with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +157,9 @@ def _search(options):
         )
         index, _ = open_index(path, model)
         with index:
-            found = search_moments(index, model, options.text, k=options.k, rate=options.rate)
+            found = search_moments(
+                index, model, options.text, k=options.k, rate=options.rate, paths=[options.file]
+            )
     unknown = model.unknown_words(options.text)
     if unknown:
         print(

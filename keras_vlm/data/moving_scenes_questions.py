@@ -1,11 +1,12 @@
-"""Questions about moving scenes, in English and in Chinese, that neither words nor a frame answer.
+"""Questions about moving scenes, in English and in Chinese, that words or one frame do not answer.
 
 Four types: motion, change, order, count. Each clip and its twin, which is the clip run backwards,
 are asked the same questions in the same words, and each has another answer in the twin: so whoever
 looks at the question alone, at the middle frame, or at the frames without their order, is right
-half the time at most. Nor does any other frame tell: what has changed is asked together with what
-was there before. The same questions stand in the same places in every language. Refuses to know
-pixels.
+half the time at most. Other frames tell little more: what has changed is asked together with what
+was there before, so that shapes and colours of a frame are right half the time at most too; where
+shapes lie in the first or last one says a little of where they go, for there must be room. The same
+questions stand in the same places in every language. Refuses to know pixels.
 """
 
 import numpy as np

@@ -82,24 +82,16 @@ def index_pictures(
             "Remove keys with VectorIndex.remove."
         )
     keys, read = _readers(pictures)
-    index = _open_or_create(model, path, model_name, kind)
-    with index:
+    with open_or_create(model, path, model_name=model_name, kind=kind) as index:
         gone = _gone(index, pictures) if prune else []
         index.remove(gone)
         known = {key for key in keys if key in index}
         total = len(keys) - len(known)
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose and total else None
         waiting = ((key, data) for key, data in read(known) if key not in known)
-        unreadable, done = [], 0
-        while chunk := list(itertools.islice(waiting, batch_size)):
-            vectors = model.embed_images([data for _, data in chunk])
-            readable = vectors.any(axis=1)
-            good = [key for (key, _), fine in zip(chunk, readable, strict=True) if fine]
-            unreadable += [key for (key, _), fine in zip(chunk, readable, strict=True) if not fine]
-            index.add(good, vectors[readable])
-            done += len(chunk)
-            if progress:
-                progress.update(done)
+        added, unreadable = add_pictures(
+            model, index, waiting, batch_size=batch_size, progress=progress
+        )
     if unreadable:
         LOGGER.warning(
             "index_pictures: %d of %d pictures cannot be read (the first: %s).",
@@ -107,7 +99,60 @@ def index_pictures(
             len(keys),
             unreadable[0],
         )
-    return Indexed(done - len(unreadable), len(known), len(gone), unreadable)
+    return Indexed(added, len(known), len(gone), unreadable)
+
+
+def add_pictures(model, index, pictures, *, batch_size=256, progress=None):
+    """Adds pictures to an index that is open, batch by batch.
+
+    Args:
+        model: the ``Retriever`` of the index.
+        index: a ``VectorIndex``.
+        pictures: iterable of pairs of key and encoded picture.
+        batch_size: pictures a commit.
+        progress: a Keras ``Progbar``, or None.
+
+    Returns:
+        ``(added, unreadable)``: a number, and the keys of those that cannot be read.
+    """
+    unreadable, done, pictures = [], 0, iter(pictures)
+    while chunk := list(itertools.islice(pictures, batch_size)):
+        vectors = model.embed_images([data for _, data in chunk])
+        readable = vectors.any(axis=1)
+        good = [key for (key, _), fine in zip(chunk, readable, strict=True) if fine]
+        unreadable += [key for (key, _), fine in zip(chunk, readable, strict=True) if not fine]
+        index.add(good, vectors[readable])
+        done += len(chunk)
+        if progress:
+            progress.update(done)
+    return done - len(unreadable), unreadable
+
+
+def open_or_create(model, path, *, model_name="", kind="hnsw"):
+    """Opens a model's index to add to it, or makes a new one.
+
+    Args:
+        model: a ``Retriever``.
+        path: folder of the index.
+        model_name: as for ``index_pictures``.
+        kind: as for ``index_pictures``.
+
+    Returns:
+        A ``VectorIndex``.
+
+    Raises:
+        ImportError: the kind needs USearch, which is not installed.
+        ValueError: the index is another model's, or an option is out of range.
+    """
+    if pathlib.Path(path).is_dir() and any(pathlib.Path(path).iterdir()):
+        return VectorIndex.open(path, fingerprint=model.fingerprint())
+    return VectorIndex.create(
+        path,
+        model.image_tower.dim,
+        kind=kind,
+        fingerprint=model.fingerprint(),
+        metadata={"model": model_name, "language": model.tokenizer.language},
+    )
 
 
 def open_index(path, model=None):
@@ -183,13 +228,7 @@ def search_pictures(index, model, *, text=None, image=None, k=10, reranker=None)
         raise ValueError(f"{where}: text or image must be given, got neither.")
     query = np.zeros((1, index.dim), np.float32)
     if text is not None:
-        unknown = model.unknown_words(text)
-        if len(unknown) == len(model.tokenizer.words_of(text)):
-            raise ValueError(
-                f"{where}: text must have a word that the model knows, got {text!r}. It knows "
-                f"{len(model.tokenizer.vocabulary)} words of {model.tokenizer.language!r}."
-            )
-        query += model.embed_texts(text)
+        query += embed_sentence(where, model, text)
     if image is not None:
         vector = model.embed_images(image)
         if not vector.any():
@@ -200,6 +239,25 @@ def search_pictures(index, model, *, text=None, image=None, k=10, reranker=None)
         return _rerank(reranker, text, index.search(query, max(k, CANDIDATES))[0][0])[:k]
     keys, scores = index.search(query, k)
     return list(zip(keys[0], scores[0].tolist(), strict=True))
+
+
+def embed_sentence(where, model, text):
+    """Returns the vector of a sentence to search by, float32 [1,E].
+
+    Args:
+        where: name of the caller, for the message.
+        model: a ``Retriever``.
+        text: the sentence.
+
+    Raises:
+        ValueError: it has no word that the model knows.
+    """
+    if len(model.unknown_words(text)) == len(model.tokenizer.words_of(text)):
+        raise ValueError(
+            f"{where}: text must have a word that the model knows, got {text!r}. It knows "
+            f"{len(model.tokenizer.vocabulary)} words of {model.tokenizer.language!r}."
+        )
+    return model.embed_texts(text)
 
 
 def find_duplicates(model, pictures, *, threshold=0.95, verbose=1):
@@ -256,7 +314,7 @@ def _readers(pictures):
         return keys, lambda known: ((key, read_or_nothing(key)) for key in keys if key not in known)
 
     def read(known):
-        # What is all known is not read again: that may be a whole film.
+        # What is all known is not read again.
         if known.issuperset(pictures.image_ids):
             return
         for example in pictures.dataset().as_numpy_iterator():
@@ -270,15 +328,3 @@ def _gone(index, folder):
     folder = pathlib.Path(folder).resolve()
     paths = ((key, pathlib.Path(key)) for key in index)
     return [key for key, path in paths if folder in path.parents and not path.exists()]
-
-
-def _open_or_create(model, path, model_name, kind):
-    if pathlib.Path(path).is_dir() and any(pathlib.Path(path).iterdir()):
-        return VectorIndex.open(path, fingerprint=model.fingerprint())
-    return VectorIndex.create(
-        path,
-        model.image_tower.dim,
-        kind=kind,
-        fingerprint=model.fingerprint(),
-        metadata={"model": model_name, "language": model.tokenizer.language},
-    )

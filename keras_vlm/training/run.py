@@ -163,7 +163,7 @@ class TrainingRun:
 
     def open_data(self):
         """Opens the data; returns a ``Splits``."""
-        return load_data(self.data, language=self.language)
+        return load_data(self.data, language=self.language, texts="captions")
 
     def batch_options(self, *, training):
         """Returns the options of ``model.batches`` that a task decides, in training or not."""

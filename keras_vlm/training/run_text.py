@@ -3,6 +3,7 @@
 Refuses to know tasks, data and optimizers.
 """
 
+import pathlib
 import sys
 
 from keras_vlm.fusion import FUSIONS
@@ -79,7 +80,8 @@ def start_words(run, layer, tokenizer):
         DataError: the file is damaged, or has none of the words.
         FileNotFoundError: there is no such file.
     """
-    if run.word_vectors is None:
+    # A run that is resumed has its words in the backup, whatever has become of the file.
+    if run.word_vectors is None or any(pathlib.Path(run.out).glob("backup/epoch-*")):
         return
     vectors = read_word_vectors(run.word_vectors, tokenizer)
     start_from_vectors(layer, vectors, seed=run.seed)

@@ -247,7 +247,8 @@ def _fresh_clip_parts(run, policy):
     model = load(copy) if copy.exists() else None
     own, num_frames = own_temporal(type(run).__name__, model, run.temporal, run.num_frames)
     if own is not None:
-        return {"temporal": fresh_copy(own), "num_frames": num_frames}, own
+        config = {**own.get_config(), "dtype": keras.dtype_policies.serialize(policy)}
+        return {"temporal": type(own).from_config(config), "num_frames": num_frames}, own
     name = run.temporal or TEMPORAL
     width = {} if name == "mean" else {"hidden_dim": run.hidden_dim}
     return {"temporal": TEMPORALS[name](**width, dtype=policy), "num_frames": num_frames}, None

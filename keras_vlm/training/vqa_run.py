@@ -109,7 +109,9 @@ class VQARun(TrainingRun):
 
     def open_data(self):
         """Opens the data, with the key mapping; returns a ``Splits``."""
-        return load_data(self.data, language=self.language, keys=self.keys)
+        return load_data(
+            self.data, language=self.language, keys=self.keys, texts="questions"
+        )
 
     def batch_options(self, *, training):
         """Returns the number of questions a picture and, in training, the balance."""

@@ -8,21 +8,32 @@ Source:
 """
 
 import dataclasses
+import itertools
+import json
+import logging
+import math
 import pathlib
 
-import tensorflow as tf
+import keras
+import numpy as np
 
-from keras_vlm.core.checks import check_number
-from keras_vlm.search.pictures import index_pictures, search_pictures
+from keras_vlm.core.checks import DataError, check_number
+from keras_vlm.core.files import write_json
+from keras_vlm.search.pictures import Indexed, add_pictures, embed_sentence, open_or_create
 from keras_vlm.vision.clip import encode_frame
 from keras_vlm.vision.video import Video
 
+LOGGER = logging.getLogger("keras_vlm")
 RATE = 1.0
+# More frames a second would have one key.
+MOST_RATE = 50.0
 FRAME_PIXELS = 320
-# Frames that are found for each moment that is wanted, for neighbours become one.
-FRAMES_A_MOMENT = 10
 # A neighbour belongs to a moment if it fits nearly as well, as a share of the best frame's cosine.
 ALIKE = 0.8
+# Of which files an index holds the frames: a file of the same name may be another one by now.
+STAMPS = "videos.json"
+# Vectors that are compared with a sentence at once.
+BLOCK = 65536
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,41 +55,11 @@ class Moment:
     score: float
 
 
-class VideoFrames:
-    """The frames of videos at a rate, as ``index_pictures`` takes pictures: read as they are used.
-
-    Args:
-        paths: the videos.
-        rate: frames a second.
-    """
-
-    def __init__(self, paths, rate):
-        self.image_ids, self._times, self._rate = [], [], rate
-        for path in paths:
-            path = pathlib.Path(path).resolve()
-            with Video(path) as video:
-                times = list(video.sample_times(rate))
-            self._times.append((path, times))
-            self.image_ids += [f"{path}#t={time:.2f}" for time in times]
-
-    def __len__(self):
-        return len(self.image_ids)
-
-    def dataset(self):
-        """Returns a ``tf.data.Dataset`` of dicts with ``image_id`` and ``image_bytes``."""
-        signature = {name: tf.TensorSpec([], tf.string) for name in ("image_id", "image_bytes")}
-        return tf.data.Dataset.from_generator(self._read, output_signature=signature)
-
-    def _read(self):
-        for path, times in self._times:
-            with Video(path) as video:
-                for frame in video.frames(times, longest_side=FRAME_PIXELS):
-                    name = f"{path}#t={frame.time_seconds:.2f}"
-                    yield {"image_id": name, "image_bytes": encode_frame(frame.pixels)}
-
-
 def index_videos(model, paths, path, *, rate=RATE, model_name="", kind="flat", verbose=1):
     """Puts the frames of videos into an index, or those that a first attempt has not reached.
+
+    A video that cannot be read is told and left out. Of one whose file has changed, or that was
+    looked at with another rate, the frames are put in anew.
 
     Args:
         model: a ``Retriever``.
@@ -90,60 +71,142 @@ def index_videos(model, paths, path, *, rate=RATE, model_name="", kind="flat", v
         verbose: 1 for a progress bar, 0 for none.
 
     Returns:
-        An ``Indexed``.
+        An ``Indexed``, which counts frames; ``unreadable`` names videos.
 
     Raises:
         FileNotFoundError: there is no such video.
-        DataError: a file cannot be read as a video.
+        DataError: no file can be read as a video.
         ValueError: the index is another model's, or an option is out of range.
     """
-    check_number("index_videos", "rate", rate, minimum=1e-3)
-    frames = VideoFrames(paths, rate)
-    return index_pictures(
-        model, frames, path, model_name=model_name, kind=kind, verbose=verbose
-    )
+    check_number("index_videos", "rate", rate, minimum=1e-3, maximum=MOST_RATE)
+    videos = list(dict.fromkeys(pathlib.Path(each).resolve() for each in paths))
+    for video in videos:
+        if not video.is_file():
+            raise FileNotFoundError(f"{video}: no such video. Check the path.")
+    added, unreadable, error = 0, {}, None
+    with open_or_create(model, path, model_name=model_name, kind=kind) as index:
+        stamps = _read_stamps(index)
+        changed = [v for v in videos if stamps.get(str(v), _stamp(v, rate)) != _stamp(v, rate)]
+        changed = set(map(str, changed))
+        index.remove([key for key in index if key.rpartition("#t=")[0] in changed])
+        write_json(index.path / STAMPS, stamps | {str(v): _stamp(v, rate) for v in videos})
+        known, last, wanted = 0, {}, set(map(str, videos))
+        for key in index:
+            name, _, time = key.rpartition("#t=")
+            if name in wanted:
+                known += 1
+                last[name] = max(last.get(name, 0.0), float(time))
+        for video in videos:
+            try:
+                added += _add_frames(model, index, video, rate, last.get(str(video)), verbose)
+            except DataError as failure:
+                LOGGER.warning("%s", failure)
+                unreadable[str(video)] = error = failure
+    if len(unreadable) == len(videos) and error is not None:
+        raise error
+    return Indexed(added, known, 0, list(unreadable))
 
 
-def search_moments(index, model, text, *, k=5, rate=RATE):
+def search_moments(index, model, text, *, k=5, rate=RATE, paths=None):
     """Finds moments by a sentence: frames that fit, with those neighbours that fit nearly as well.
 
     Args:
-        index: a ``VectorIndex`` that ``index_videos`` made.
+        index: a ``VectorIndex`` that ``index_videos`` made; all of its frames are compared.
         model: the ``Retriever`` that made it.
         text: a sentence.
         k: moments to find.
         rate: the rate of the index: frames no farther apart than two of them are one moment.
+        paths: the videos to look in, or None for all.
 
     Returns:
-        A list of ``Moment``, best first.
+        A list of ``Moment``, best first; frames that fit no better than one beside them begin none.
 
     Raises:
         ValueError: the sentence has no word that the model knows, or ``k`` is out of range.
     """
     check_number("search_moments", "k", k, minimum=1, integer=True)
-    found = search_pictures(index, model, text=text, k=min(len(index), FRAMES_A_MOMENT * k))
-    moments = []
-    for key, score in found:
-        path, _, time = key.rpartition("#t=")
-        time = float(time)
-        start, end = max(0.0, time - 0.5 / rate), time + 0.5 / rate
-        moments = _with(moments, Moment(path, start, end, time, score), rate)
-    return moments[:k]
+    query = embed_sentence("search_moments", model, text)[0]
+    wanted = None if paths is None else {str(pathlib.Path(path).resolve()) for path in paths}
+    frames = {}
+    for key in index:
+        path, mark, _ = key.rpartition("#t=")
+        # An index may hold pictures too.
+        if mark and (wanted is None or path in wanted):
+            frames.setdefault(path, []).append(key)
+    found = []
+    for path, keys in frames.items():
+        times = np.array([float(key.rpartition("#t=")[2]) for key in keys])
+        order = np.argsort(times)
+        blocks = [keys[i : i + BLOCK] for i in range(0, len(keys), BLOCK)]
+        scores = np.concatenate([index.vectors(block) @ query for block in blocks])
+        found += _find_moments(path, times[order], scores[order], k, rate)
+    return sorted(found, key=lambda moment: -moment.score)[:k]
 
 
-def _with(moments, new, rate):
-    """Returns the moments, best first, and one more, joined where they are one."""
-    for place, moment in enumerate(moments):
-        gap = max(new.start_seconds - moment.end_seconds, moment.start_seconds - new.end_seconds)
-        if moment.path == new.path and gap <= 1.0 / rate and new.score >= ALIKE * moment.score:
-            joined = dataclasses.replace(
-                moment,
-                start_seconds=min(moment.start_seconds, new.start_seconds),
-                end_seconds=max(moment.end_seconds, new.end_seconds),
-            )
-            kept = [*moments[:place], joined]
-            # Now it may reach those after it.
-            for other in moments[place + 1 :]:
-                kept = _with(kept, other, rate)
-            return kept
-    return [*moments, new]
+def _find_moments(path, times, scores, k, rate):
+    """Returns the best moments of one video, at most ``k``.
+
+    Args:
+        path: the video's.
+        times: float array of n rising seconds.
+        scores: float array [n].
+        k: moments to find.
+        rate: frames a second.
+    """
+    # Whether a frame and the next one are neighbours.
+    near = np.diff(times, prepend=-math.inf, append=math.inf) <= 2.0 / rate + 1e-6
+    taken, moments = np.zeros(len(times), bool), []
+    for place in np.argsort(-scores, kind="stable"):
+        if len(moments) == k:
+            break
+        beside = [place + step for step in (-1, 1) if near[place + (step > 0)]]
+        if taken[place] or any(scores[other] > scores[place] for other in beside):
+            continue
+        ends, least = [], scores[place] - (1 - ALIKE) * abs(scores[place])
+        for step in (-1, 1):
+            end = place
+            while near[end + (step > 0)] and not taken[end + step]:
+                if scores[end + step] < least:
+                    break
+                end += step
+            ends.append(end)
+        first, final = ends
+        taken[first : final + 1] = True
+        start, end = max(0.0, float(times[first]) - 0.5 / rate), float(times[final]) + 0.5 / rate
+        moments.append(Moment(path, start, end, float(times[place]), float(scores[place])))
+    return moments
+
+
+def _add_frames(model, index, path, rate, last, verbose):
+    """Adds a video's frames after a time, or all where that is None; returns how many.
+
+    Raises:
+        DataError: it cannot be read as a video.
+    """
+    with Video(path) as video:
+        times = (
+            time for time in video.sample_times(rate) if last is None or round(time, 2) > last
+        )
+        first = next(times, None)
+        # Whose last frame is known is not decoded again: that may be a whole film.
+        if first is None:
+            return 0
+        frames = video.frames(itertools.chain([first], times), longest_side=FRAME_PIXELS)
+        pictures = (
+            (f"{path}#t={frame.time_seconds:.2f}", encode_frame(frame.pixels)) for frame in frames
+        )
+        total = max(1, round((video.duration_seconds - first) * rate))
+        progress = keras.utils.Progbar(total, unit_name="frame") if verbose else None
+        return add_pictures(model, index, pictures, progress=progress)[0]
+
+
+def _read_stamps(index):
+    """Returns the stamps of the videos of an index by their paths."""
+    path = index.path / STAMPS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _stamp(path, rate):
+    """Returns what tells a file from another one of its name, and how it was looked at."""
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns, rate]

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_vlm.core.files import replace_file, write_json
 from keras_vlm.search.pages import write_page
-from keras_vlm.video.summary import format_time
+from keras_vlm.video.digest import format_time
 
 NAMES = {
     "json": "summary.json",
@@ -24,6 +24,8 @@ MOST_CELLS = 60
 # Inches and dots an inch: what a picture of 4:3 and two lines of text need.
 CELL, DPI = (3.2, 2.9), 100
 LINE_CHARACTERS = 44
+# Shots of a page: of ten hours there are thousands, which no browser shows well.
+MOST_FIGURES = 600
 
 
 def write_summary(summary, folder):
@@ -109,14 +111,18 @@ def write_storyboard(summary, path):
 
     Args:
         summary: a ``Summary``.
-        path: the HTML file to write, atomically; thumbnails are inside it.
+        path: the HTML file to write, atomically; thumbnails are inside it: of more than 600 shots
+            those of 600, evenly spread over them.
     """
     video = pathlib.Path(summary.path)
     chapters = [_figure(video, chapter.shot) for chapter in summary.chapters]
     sections = [(f"{len(chapters)} chapters", chapters)]
-    if len(summary.shots) > len(chapters):
-        shots = [_figure(video, shot) for shot in summary.shots]
-        sections.append((f"All {len(shots)} shots", shots))
+    count = len(summary.shots)
+    if count > len(chapters):
+        shown = min(count, MOST_FIGURES)
+        shots = [_figure(video, summary.shots[i * count // shown]) for i in range(shown)]
+        told = "All" if shown == count else f"{shown} of"
+        sections.append((f"{told} {count} shots", shots))
     write_page(sections, path, title=f"Storyboard of {video.name}", lead=summary.digest)
 
 

@@ -7,12 +7,16 @@ the video's length. Refuses to know files other than the video: ``storyboard.py`
 Dimension letters: H height, W width, E width of a frame's vector.
 """
 
+import contextlib
 import dataclasses
+import sys
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_vlm.core.checks import DataError, check_choice, check_number
+from keras_vlm.video.digest import write_digest
 from keras_vlm.video.frame_vectors import FrameVectors, GrowingRows
 from keras_vlm.video.key_frames import choose_representatives
 from keras_vlm.vision.shots import METHODS, ShotDetector, colour_histogram
@@ -117,7 +121,15 @@ class Summary:
 
 
 def summarize(
-    path, captioner=None, *, shots=None, seconds=None, rate=None, method="histogram", beam_size=3
+    path,
+    captioner=None,
+    *,
+    shots=None,
+    seconds=None,
+    rate=None,
+    method="histogram",
+    beam_size=3,
+    verbose=1,
 ):
     """Summarises a video.
 
@@ -132,6 +144,7 @@ def summarize(
         method: how shots are told apart, ``"histogram"`` or ``"features"``, which asks the
             captioner's encoder about every frame.
         beam_size: width of the beam search for captions.
+        verbose: 1 for a progress bar, 0 for none.
 
     Returns:
         A ``Summary``; the same one each time.
@@ -139,7 +152,8 @@ def summarize(
     Raises:
         FileNotFoundError: there is no such file.
         DataError: it cannot be read as a video.
-        ValueError: an option is unknown or out of range, or two budgets are given.
+        ValueError: an option is unknown or out of range, two budgets are given, or the captioner
+            looks at boxes or masks.
     """
     where = "summarize"
     check_choice(where, "method", method, METHODS)
@@ -153,10 +167,15 @@ def summarize(
             f"{where}: shots must be None where seconds are given, got {shots!r} and {seconds!r}."
         )
     captioner = captioner or load(PUBLISHED)
+    if getattr(captioner, "region_shapes", None):
+        raise ValueError(
+            f"{where}: captioner must look at whole pictures, got one that asks for "
+            f"{', '.join(captioner.region_shapes)} of each."
+        )
     with Video(path) as video:
         duration = video.duration_seconds
         rate = rate or max(LEAST_RATE, min(RATE, MOST_SAMPLES / max(duration, 1e-3)))
-        found, end = _find_shots(video, rate, method, _Teller(captioner, beam_size))
+        found, end = _find_shots(video, rate, method, _Teller(captioner, beam_size), verbose)
     # A budget of less than one excerpt shortens it.
     excerpt = min(EXCERPT_SECONDS, seconds or EXCERPT_SECONDS)
     chosen = _choose(found.told, found.vectors, shots, seconds, excerpt)
@@ -226,7 +245,7 @@ class _Teller:
         return self._scenes.append(vector)
 
 
-def _find_shots(video, rate, method, teller):
+def _find_shots(video, rate, method, teller, verbose):
     """Reads a video through; returns the teller, which knows all shots, and the end in seconds.
 
     Raises:
@@ -235,6 +254,14 @@ def _find_shots(video, rate, method, teller):
     detector = ShotDetector(rate, method=method)
     held = _Held(detector.delay)
     start, kind, end = 0.0, "start", None
+    length = max(1, int(video.duration_seconds))
+    progress = keras.utils.Progbar(length, unit_name="second") if verbose else None
+
+    def show(seconds):
+        if progress:
+            # Standard output is for results.
+            with contextlib.redirect_stdout(sys.stderr):
+                progress.update(seconds)
 
     def close(boundaries):
         nonlocal start, kind
@@ -247,11 +274,13 @@ def _find_shots(video, rate, method, teller):
         held.add(frame)
         end = min(frame.time_seconds + 0.5 / rate, video.duration_seconds)
         close(detector.add(frame.time_seconds, frame.pixels, vector))
+        show(min(length - 1, int(end)))
     if end is None:
         raise DataError(f"{video.path}: no frame can be decoded. Was it copied in full?")
     close(detector.finish())
     teller.add(start, end, kind, held.take(np.inf))
     teller.flush()
+    show(length)
     return teller, end
 
 
@@ -331,56 +360,3 @@ def _make_chapters(chosen, end, excerpt):
         first = min(max(shot.start_seconds, middle - length / 2), shot.end_seconds - length)
         chapters.append(Chapter(start, stop, shot, (first, first + length)))
     return chapters
-
-
-def write_digest(chapters, shots, seconds, language="en"):
-    """Writes the paragraph.
-
-    Args:
-        chapters: list of ``Chapter``.
-        shots: number of all shots.
-        seconds: the video's length.
-        language: ``"zh"`` for Chinese sentences; others are put together as in English.
-
-    Returns:
-        A string.
-
-    Example:
-        >>> shot = Shot(0.0, 5.0, "start", 0, (), "a dog runs")
-        >>> write_digest([Chapter(0.0, 5.0, shot, (0.0, 4.0))], 1, 5.0)
-        '0:05 long, one shot. A dog runs (0:00).'
-    """
-    told, before = [], None
-    for chapter in chapters:
-        caption = chapter.shot.caption.strip(" .。")
-        if caption and caption != before:
-            told.append((caption, format_time(chapter.shot.start_seconds)))
-        before = caption
-    if language == "zh":
-        sentences = "；".join(f"{caption}（{time}）" for caption, time in told)
-        return f"全长{format_time(seconds)}，共{shots}个镜头。" + (f"{sentences}。" if told else "")
-    count = "one shot" if shots == 1 else f"{shots} shots"
-    text = f"{format_time(seconds)} long, {count}."
-    for place, (caption, time) in enumerate(told):
-        begin = "Then " if place else ""
-        sentence = f"{begin}{caption}"
-        text += f" {sentence[:1].upper()}{sentence[1:]} ({time})."
-    return text
-
-
-def format_time(seconds):
-    """Returns seconds as ``1:02`` or ``1:02:03``.
-
-    Args:
-        seconds: a number.
-
-    Returns:
-        A string.
-
-    Example:
-        >>> format_time(62.4), format_time(3723)
-        ('1:02', '1:02:03')
-    """
-    whole = int(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -5,7 +5,7 @@ any picture model. A hard cut is a step of that distance that stands out among i
 leads to something new, not to a flash. A dissolve leads to something new gradually, and is known by
 what it is: its frames are mixtures of the ones before and after, so that small pictures of them lie
 on the straight line between those two. A shape that moves, or a camera, leaves that line.
-A window of frames is kept, however long the video. Refuses to know files and models.
+A window of frames is kept, however long the video. Refuses to know models.
 
 Dimension letters: H height, W width, C width of a feature vector.
 """
@@ -16,9 +16,13 @@ import dataclasses
 import numpy as np
 
 from keras_vlm.core.checks import check_choice, check_number
+from keras_vlm.vision.video import Video
 
 # Distance from which two frames show something else; both kinds of distance are from 0 to 1.
 METHODS = {"histogram": 0.30, "features": 0.25}
+# And something else is another picture: so large a share of it must change by so much (of 1). What
+# appears in a picture, or turns, is seen by features as if all were new.
+CHANGED_SHARE, CHANGED = 0.5, 0.06
 BINS = 6
 THUMBNAIL = 16
 # A step is a cut if it is so many times the mean of its neighbours.
@@ -32,6 +36,8 @@ LEAST_WINDOW = 4
 # along it in so even steps.
 LARGEST_RESIDUAL, LARGEST_STEP, LONGEST_WAY, LARGEST_EDGE = 0.30, 0.5, 1.4, 0.6
 LEAST_SHOT_SECONDS = 0.4
+# Frames of a file are made as small as a summary's.
+LOOK_PIXELS = 320
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +152,7 @@ class ShotDetector:
     def _is_cut(self, samples, steps, center):
         """Whether the step before ``center`` stands out and leads to something new."""
         step = steps[center - 1]
-        if step < METHODS[self.method]:
+        if step < METHODS[self.method] or not _is_new(samples[center - 1], samples[center]):
             return False
         reach = max(2, self._halves[0])
         around = steps[max(0, center - 1 - reach) : center - 1] + steps[center : center + reach]
@@ -165,6 +171,8 @@ class ShotDetector:
         if first < 0 or last >= len(samples):
             return False
         if self._distance(samples[first], samples[last]) < METHODS[self.method]:
+            return False
+        if not _is_new(samples[first], samples[last]):
             return False
         frames = np.stack([sample.thumbnail for sample in samples[first : last + 1]])
         line = frames[-1] - frames[0]
@@ -191,6 +199,42 @@ class ShotDetector:
         if self.method == "features":
             return float(1 - one.signature @ other.signature)
         return 0.5 * float(np.abs(one.signature - other.signature).sum())
+
+
+def _is_new(one, other):
+    """Whether most of a picture is another one."""
+    change = np.abs(one.thumbnail - other.thumbnail).reshape(-1, 3).max(axis=1)
+    return float((change > CHANGED).mean()) >= CHANGED_SHARE
+
+
+def find_shots(path, *, rate=8.0, method="histogram", vector_of=None):
+    """Finds the shots of a video, for example to read a clip of each with ``read_clip``.
+
+    Args:
+        path: the file.
+        rate: frames a second to look at; cuts are found to the nearest of them.
+        method: ``"histogram"`` or ``"features"``.
+        vector_of: for ``"features"``, a function of uint8 [H,W,3] -> float [C].
+
+    Returns:
+        A list of ``(start, end, kind)``: seconds, and ``"start"``, ``"cut"`` or ``"dissolve"``, by
+        which the shot begins. They follow each other without a gap.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it cannot be read as a video.
+        ValueError: an option is unknown or out of range, or ``vector_of`` is missing.
+    """
+    detector = ShotDetector(rate, method=method)
+    boundaries, end = [Boundary(0.0, "start")], 0.0
+    with Video(path) as video:
+        for frame in video.sampled(rate, longest_side=LOOK_PIXELS):
+            vector = vector_of(frame.pixels) if vector_of else None
+            boundaries += detector.add(frame.time_seconds, frame.pixels, vector)
+            end = min(frame.time_seconds + 0.5 / rate, video.duration_seconds)
+    boundaries += detector.finish()
+    ends = [boundary.time_seconds for boundary in boundaries[1:]] + [end]
+    return [(b.time_seconds, end, b.kind) for b, end in zip(boundaries, ends, strict=True)]
 
 
 def colour_histogram(pixels):

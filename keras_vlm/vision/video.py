@@ -29,6 +29,8 @@ FORMATS = "mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,
 # A jump costs as much as decoding a few frames. Where a file has no index, nobody knows whether
 # there is a key frame to jump to, so it must be worth the more.
 LEAST_JUMP_SECONDS, BLIND_JUMP_SECONDS = 0.5, 5.0
+# Formats that say where their key frames are.
+INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}
 # Where a jump lands after the time that is wanted, it is tried again so many seconds earlier.
 STEPS_BACK = (0, 2, 8, 32)
 # A video that ends so long before it says was cut short.
@@ -117,7 +119,7 @@ class Video:
         shown, following = next(decoded, None), next(decoded, None)
         if shown is None:
             raise DataError(f"{self.path}: no frame can be decoded. Was it copied in full?")
-        # MPEG program streams tell some frames' times alone: after a jump those of others are wrong.
+        # MPEG program streams tell the time of some frames alone: after a jump others' are wrong.
         last, jumps = -np.inf, self._container.format.name != "mpeg"
         for time in times:
             if time < last:
@@ -260,8 +262,9 @@ class Video:
         """Returns whether there is a key frame to jump to well after ``here``, as far as known."""
         entries = self._stream.index_entries
         stamp = self._to_stamp(there)
-        # Formats without an index list the key frames that were met so far.
-        if len(entries) > 1 and entries[len(entries) - 1].timestamp >= stamp:
+        # Other formats list the key frames that were met so far, and a file may lack its index.
+        listed = INDEXED & set(self._container.format.name.split(","))
+        if listed and len(entries) > 1 and entries[len(entries) - 1].timestamp >= stamp:
             place = entries.search_timestamp(stamp, backward=True)
             key = (entries[place].timestamp - self._first) * self._time_base if place >= 0 else here
             return key - here >= LEAST_JUMP_SECONDS
@@ -318,15 +321,18 @@ class Video:
         """Returns the seconds from the first frame to the end of the last."""
         if self._stream.duration:
             return self._stream.duration * self._time_base
+        begins = self._first * self._time_base
         for key, value in self._stream.metadata.items():
             # Matroska and WebM tell it so; their container's is that of the longest sound.
             told = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", value)
             if told and key.upper().startswith("DURATION"):
                 hours, minutes, seconds = map(float, told.groups())
-                return 3600 * hours + 60 * minutes + seconds
+                # The time at which it ends: a part of a longer recording begins later than at 0.
+                return 3600 * hours + 60 * minutes + seconds - begins
         if self._container.duration:
             self._is_known = False
-            return self._container.duration / self._av.time_base
+            begins = begins if "matroska" in self._container.format.name else 0.0
+            return self._container.duration / self._av.time_base - begins
         end = 0.0
         try:
             for packet in self._container.demux(self._stream):

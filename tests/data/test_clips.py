@@ -133,7 +133,7 @@ def test_pictures_are_no_clips(tokenizer):
         DecodedClips(pictures, F, SIZE, "stretch")
 
 
-def test_a_folder_of_videos(folder, tokenizer, capfd):
+def test_a_folder_of_videos(folder, tokenizer, capfd, caplog):
     lines = [f"v{i}.mp4,a red circle,{'val' if i == 1 else 'train'}" for i in range(7)]
     (folder / "captions.csv").write_text("video,caption,split\n" + "\n".join(lines))
     data = load_data(f"video:{folder}")
@@ -150,6 +150,17 @@ def test_a_folder_of_videos(folder, tokenizer, capfd):
     assert (targets[5].numpy() == 0).all()
     assert (inputs["frames"][5].numpy() == 0).all()
     assert "v6.mp4" in capfd.readouterr().err
+    # Questions beside them: a task reads its own.
+    (folder / "questions.csv").write_text("video,question,answer\nv0.mp4,what is it?,grey\n")
+    assert load_data(f"video:{folder}", texts="captions")["train"].captions == train.captions
+    asked = load_data(f"video:{folder}", texts="questions")["train"]
+    assert (asked.captions, asked.questions[0][0].answer) == (None, "grey")
+    assert not caplog.text
+    assert load_data(f"video:{folder}")["train"].captions is None
+    assert "has captions.csv and questions.csv. The questions are read; texts=" in caplog.text
+    with pytest.raises(ValueError, match="texts must be one of 'captions', 'questions', got 'all'"):
+        load_data(f"video:{folder}", texts="all")
+    (folder / "questions.csv").unlink()
     (folder / "captions.csv").unlink()
     questions = [{"video": "v0.mp4", "question": "what is it?", "answer": "grey"}]
     path = folder / "questions.jsonl"
@@ -175,11 +186,11 @@ def test_without_pyav_a_source_of_videos_says_so(tmp_path, monkeypatch):
 
 
 def test_msvd(folder, tmp_path):
-    lines = [f"v{i} a thing number {i}\nv{i} it is grey" for i in range(6)]
+    lines = [f"v{i} a thing number {i}\nv{i} it is grey" for i in (3, 1, 5, 0, 2, 4)]
     path = tmp_path / "AllVideoDescriptions.txt"
     path.write_text("# a comment\n\n" + "\n".join(lines))
     data = load_data(f"msvd:{path}:{folder / 'videos'}")
-    # 1,200, 100 and 670 of 1,970, by the file's order.
+    # 1,200, 100 and 670 of 1,970, by the names' order.
     assert {split: data[split].image_ids for split in data} == {
         "train": ["v0", "v1", "v2", "v3"], "val": ["v4"], "test": ["v5"],
     }  # fmt: skip
@@ -198,6 +209,25 @@ def test_msvd(folder, tmp_path):
     assert english["train"].captions == [["a dog"]]
     chinese = load_data(f"msvd:{table}:{clips}", language="zh")
     assert chinese["train"].captions == [["一只狗"]]
+    # In every language a clip is in the same split, as in the mapping that others use.
+    records = [("-z_9_9", "Chinese"), ("-z_10_12", "English"), ("a_1_2", "Serbian"),
+               ("Z_1_2", "English"), ("b_1_2", "Chinese"), ("c_1_2", "English")]  # fmt: skip
+    lines = [f"{','.join(name.rsplit('_', 2))},{language},text" for name, language in records]
+    table.write_text("VideoID,Start,End,Language,Description\n" + "\n".join(lines))
+    for name, _ in records:
+        write_video(clips / f"{name}.avi", grey_ramp(3))
+    splits = {
+        language: {
+            split: part.image_ids
+            for split, part in load_data(f"msvd:{table}:{clips}", language=language).items()
+        }
+        for language in ("en", "zh")
+    }
+    # In order: -z_10_12, -z_9_9, Z_1_2, a_1_2 | b_1_2 | c_1_2.
+    assert splits == {
+        "en": {"train": ["-z_10_12", "Z_1_2"], "test": ["c_1_2"]},
+        "zh": {"train": ["-z_9_9"], "val": ["b_1_2"]},
+    }
     path.write_text("v0\n")
     with pytest.raises(DataError, match=r"txt:1: the line must be a clip's name, a space and"):
         load_data(f"msvd:{path}:{folder / 'videos'}")

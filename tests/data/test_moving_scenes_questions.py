@@ -119,8 +119,8 @@ def test_who_does_not_see_the_order_is_right_half_the_time_at_most(split):
 
 
 @pytest.mark.parametrize("time", [0.0, 0.25, 0.5, 0.75, 1.0])
-def test_no_single_frame_tells(time):
-    """The best possible guess of who knows what a frame shows: all shapes and their colours.
+def test_no_frames_shapes_and_colours_tell(time):
+    """The best possible guess of who knows which shapes a frame shows, and their colours.
 
     The guess is made with full knowledge of the answers, by what the frame tells of what is asked.
     """

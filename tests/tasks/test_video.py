@@ -21,6 +21,7 @@ from keras_vlm import (
     attend_words,
     build_video_captioner,
     build_video_qa,
+    choose_answers,
     load,
     load_data,
 )
@@ -221,6 +222,8 @@ def test_a_picture_captioner_is_carried_over_whole(text):
         np.testing.assert_array_equal(old, new)
     with pytest.raises(ValueError, match="tokenizer must be None where the backbone is a Cap"):
         build_video_captioner(start, tokenizer=small_tokenizer())
+    with pytest.raises(ValueError, match="text must be None where the backbone is a Captioner"):
+        build_video_captioner(start, text="lstm")
     with pytest.raises(ValueError, match="temporal must keep the width of the picture model's"):
         build_video_captioner(start, temporal=small_temporal("lstm"))
 
@@ -237,6 +240,8 @@ def test_a_picture_answerer_is_carried_over_whole(head):
         for one, other in zip(ours, theirs, strict=True):
             assert str(one) == str(other)
             assert one.probability == pytest.approx(other.probability, abs=1e-4)
+    with pytest.raises(ValueError, match="fusion must be None where the backbone is a Choos|Writ"):
+        build_video_qa(start, fusion="attention")
     # Positions are of a picture's tokens, and new in a memory of another length.
     model = build_video_qa(start, temporal="transformer", num_frames=2)
     assert model.reader.positions.shape != start.reader.positions.shape
@@ -244,6 +249,23 @@ def test_a_picture_answerer_is_carried_over_whole(head):
         model.reader.text_encoder.embedding.embeddings,
         start.reader.text_encoder.embedding.embeddings,
     )
+
+
+def test_a_model_of_clips_is_carried_over_with_its_temporal_layer(examples):
+    start = video_captioner("concat")
+    clips = [render_clip(scene, F) for scene in draw_moving_scenes(4)]
+    assert build_video_captioner(start).caption(clips) == start.caption(clips)
+    model = build_video_qa(
+        start, tokenizer=examples, answers=choose_answers(examples, "choose"), text="bag"
+    )
+    assert model.num_frames == F
+    for old, new in zip(start.temporal.weights, model.temporal.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    # Asked for by name it is new.
+    model = build_video_captioner(start, temporal=small_temporal("attention"), num_frames=2)
+    assert (model.num_frames, type(model.temporal)) == (2, TEMPORALS["attention"])
+    with pytest.raises(ValueError, match="num_frames must be 4, those of the temporal layer that"):
+        build_video_captioner(start, num_frames=2)
 
 
 def test_a_saved_model_of_clips_is_loaded_by_its_path(tmp_path):

@@ -50,6 +50,13 @@ def test_words_begin_with_vectors(task, tmp_path, capsys, monkeypatch):
     with pytest.raises(BegunError) as begun:
         train(run, verbose=0)
     [model] = begun.value.args
+    # When it is resumed its words are in the backup, wherever the file has gone.
+    path.rename(tmp_path / "gone.txt")
+    with pytest.raises(FileNotFoundError, match="vectors.txt: no such file of word vectors"):
+        train(run, verbose=0)
+    (tmp_path / "run" / "backup" / "epoch-000000-000000000").mkdir(parents=True)
+    with pytest.raises(BegunError):
+        train(run, verbose=0)
     assert "words have a vector; the first without: " in capsys.readouterr().err
     (embedding,) = {
         id(layer): layer

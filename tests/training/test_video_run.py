@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from clip_models import video_captioner
 from oracles import scenes_captioner, scenes_vqa
 
 from keras_vlm import evaluate, load_data
@@ -99,6 +100,36 @@ def test_a_model_that_answers_questions_about_clips(tmp_path):
     ours, theirs = model.answer(np.stack([picture] * 2), asked), start.answer(picture, asked)
     assert str(ours) == str(theirs)
     assert ours.probability == pytest.approx(theirs.probability, abs=1e-4)
+
+
+def test_a_model_of_clips_lends_its_eyes(tmp_path):
+    """Backbone and temporal layer, with their weights; the rest is learned anew."""
+    lender = video_captioner("concat")
+    lender.save(tmp_path / "lender.keras")
+    options = {
+        "backbone": str(tmp_path / "lender.keras"), "epochs": 1, "batch_size": 8, "hidden_dim": 8,
+        "learning_rate": 0.0, "minimum_count": 1,
+    }  # fmt: skip
+    for kind, train, more in (
+        (VideoQARun, train_video_qa, {"text": "bag", "fusion": "hadamard"}),
+        (VideoCaptioningRun, train_video_captioner, {"text": "lstm"}),
+    ):
+        run = kind(DATA, str(tmp_path / kind.__name__), **options, **more)
+        model = train(run, verbose=0)
+        assert (model.num_frames, type(model.temporal)) == (4, type(lender.temporal))
+        assert model.temporal.trainable_weights
+        for ours, theirs in zip(model.temporal.weights, lender.temporal.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="num_frames must be 4, those of the temporal layer that"):
+        train_video_qa(
+            VideoQARun(DATA, str(tmp_path / "wrong"), num_frames=3, **options), verbose=0
+        )
+    # Another layer is learned anew, of as many frames as are asked for.
+    run = VideoQARun(
+        DATA, str(tmp_path / "mean"), temporal="mean", num_frames=2, text="bag", **options
+    )
+    model = train_video_qa(run, verbose=0)
+    assert (model.num_frames, type(model.temporal).__name__) == (2, "MeanTemporal")
 
 
 def test_exact_match_counts_any_reference():

@@ -88,24 +88,50 @@ def test_jumps_find_what_decoding_all_finds(tmp_path, name):
         assert video.end_seconds is None or video.end_seconds == pytest.approx(25, abs=0.5)
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
-def test_what_is_jumped_over_is_not_decoded(tmp_path, suffix, monkeypatch):
-    path = write_video(tmp_path / f"a.{suffix}", grey_ramp(125), key_every=10, rate=5)
-    decoded = []
+@pytest.fixture
+def decoded(monkeypatch):
+    """The seconds of all frames that are decoded."""
+    seconds = []
     decode = Video._decode
 
     def counted(*arguments, **options):
         for item in decode(*arguments, **options):
-            decoded.append(item[0])
+            seconds.append(item[0])
             yield item
 
     monkeypatch.setattr(Video, "_decode", counted)
+    return seconds
+
+
+def test_a_recording_that_begins_later_lasts_as_long(tmp_path, caplog):
+    for suffix in ("mkv", "webm", "mp4"):
+        path = tmp_path / f"a.{suffix}"
+        write_video(path, grey_ramp(8), times=60 + np.arange(8) / 5, rate=5)
+        with Video(path) as video:
+            assert video.duration_seconds == pytest.approx(1.6, abs=0.05), suffix
+            assert len(list(video.sampled(5))) == 8
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
+def test_what_is_jumped_over_is_not_decoded(tmp_path, suffix, decoded):
+    path = write_video(tmp_path / f"a.{suffix}", grey_ramp(125), key_every=10, rate=5)
     with Video(path) as video:
         for times in ([24.0], [0.5, 12.1, 20.1], [0.3 + 4 * i for i in range(6)]):
             decoded.clear()
             assert len(list(video.frames(times))) == len(times)
             # From the key frame before, and one more to know that it has not come.
             assert len(decoded) <= 2 + 12 * len(times)
+
+
+def test_a_stream_without_an_index_is_jumped_over_too(tmp_path, decoded):
+    path = write_video(tmp_path / "a.ts", grey_ramp(125, (24, 32)), key_every=4, rate=1)
+    with Video(path) as video:
+        for times in ([110.5], [5.5, 30.5, 60.5, 90.5, 120.5]):
+            decoded.clear()
+            found = [number_of(frame.pixels) for frame in video.frames(times)]
+            assert found == pytest.approx([int(time) for time in times], abs=LOSS)
+            assert len(decoded) <= 2 + 16 * len(times)
 
 
 def test_a_varying_frame_rate(tmp_path):
@@ -145,10 +171,12 @@ def test_frames_are_brought_down_and_made_square(tmp_path):
         assert small.pixels.shape == (12, 32, 3)
 
 
-def test_a_stream_reads_no_further_than_it_is_asked(folder):
+def test_a_stream_reads_no_further_than_it_is_asked(folder, decoded):
     with Video(folder / "a.mp4") as video:
         endless = video.frames(i / 25 for i in itertools.count())
         first = list(itertools.islice(endless, 10))
+        # One more, to know that the tenth is still shown.
+        assert len(decoded) == 11
         assert [number_of(f.pixels) for f in first] == pytest.approx(range(10), abs=LOSS)
         assert len(list(endless)) == 90
         assert len(list(video.sampled(3))) == 12
@@ -346,6 +374,9 @@ def test_broken_files_hurt_nobody(folder, tmp_path):
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
+    # What is missing is told, where a file says how long it should be.
+    for suffix in ("mp4", "mkv", "webm", "avi", "flv"):
+        assert f"cut.part.{suffix}: " in done.stderr, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     assert [path for path, _, _ in found] == paths
     for name, (path, frames, error) in zip(names, found, strict=True):

@@ -19,7 +19,7 @@ from keras_vlm.data.sources.easy_vqa import open_easy_vqa
 from keras_vlm.data.sources.flickr8k import open_flickr8k
 from keras_vlm.data.sources.flickr8k_cn import open_flickr8k_cn
 from keras_vlm.data.sources.flickr30k import open_flickr30k
-from keras_vlm.data.sources.folder import open_folder, open_video_folder
+from keras_vlm.data.sources.folder import TEXTS, open_folder, open_video_folder
 from keras_vlm.data.sources.karpathy import open_karpathy
 from keras_vlm.data.sources.moving_scenes import open_moving_scenes
 from keras_vlm.data.sources.msr_vtt import open_msr_vtt
@@ -46,11 +46,12 @@ SOURCES = {
     "msvd": open_msvd,
     "msr_vtt": open_msr_vtt,
 }
+FOLDERS = ("folder", "video")
 # Those that can read data with other key names.
-MAPPED = {"folder": open_folder, "video": open_video_folder, "tfds": open_tfds}
+MAPPED = (*FOLDERS, "tfds")
 
 
-def load_data(name, *, language="en", keys=None):
+def load_data(name, *, language="en", keys=None, texts=None):
     """Opens a data set by name.
 
     Args:
@@ -65,13 +66,17 @@ def load_data(name, *, language="en", keys=None):
             TensorFlow Datasets that are not found by their name: ours to theirs, such as
             ``"image=img_name,question=q"`` or a dict; None for our own.
 
+        texts: ``"captions"`` or ``"questions"``: what to read of a folder that has both; None reads
+            the questions, and says so in the log. Where data have one of them, it is read.
+
     Returns:
         A ``Splits``: ``load_data(name)["train"]`` is the ``Examples`` of a split, opened then.
 
     Raises:
         DataError: the data are there and wrong; the message names the file and the line.
         FileNotFoundError: a file or folder is not there.
-        ValueError: no source has this name, or ``keys`` are given for one that takes none.
+        ValueError: no source has this name, ``keys`` are given for one that takes none, or
+            ``texts`` are unknown.
 
     Example:
         >>> examples = load_data("scenes:20")["val"]
@@ -82,11 +87,18 @@ def load_data(name, *, language="en", keys=None):
         raise ValueError(f"load_data: name must be a text such as 'folder:DIR', got {name!r}.")
     prefix, _, argument = name.partition(":")
     check_choice("load_data", "name", prefix, SOURCES)
-    if keys:
-        if prefix not in MAPPED:
+    if texts is not None:
+        check_choice("load_data", "texts", texts, TEXTS)
+    if keys and prefix not in MAPPED:
+        raise ValueError(
+            f"load_data: keys must be None for {prefix}, got {keys!r}. They go with "
+            f"{', '.join(MAPPED)}."
+        )
+    if prefix in FOLDERS:
+        if keys and texts == "captions":
             raise ValueError(
-                f"load_data: keys must be None for {prefix}, got {keys!r}. They go with "
-                f"{', '.join(MAPPED)}."
+                f"load_data: keys must be None for the captions of a folder, got {keys!r}. They "
+                "name the keys of questions."
             )
-        return MAPPED[prefix](argument, language, keys)
-    return SOURCES[prefix](argument, language)
+        return SOURCES[prefix](argument, language, keys, texts=texts)
+    return SOURCES[prefix](argument, language, *([keys] if keys else []))

@@ -9,10 +9,11 @@ The source is ``folder:DIR`` for pictures and ``video:DIR`` for videos, whose re
 - ``captions.txt``: a line is ``a.jpg``, a tab and a caption (``a.jpg#0`` too), or as in the CSV
 
 or of ``questions.jsonl``, ``.csv``, ``.tsv`` or ``.json`` (see ``folder_questions.py``, and there
-for data with other key names), with the pictures beside it or in ``images/`` (videos: in
-``videos/`` or ``clips/``). A picture may have several lines. Records may also have ``split`` (then
-all do), ``language`` (others are left out) and, in JSON, ``boxes``, a list of ``[y0, x0, y1, x1]``
-in 0..1, with ``labels``; a picture's boxes are those of all of its lines, whatever their language.
+for data with other key names), or one of either, of which a task reads its own; with the pictures
+beside it or in ``images/`` (videos: in ``videos/`` or ``clips/``). A picture may have several
+lines. Records may also have ``split`` (then all do), ``language`` (others are left out) and, in
+JSON, ``boxes``, a list of ``[y0, x0, y1, x1]`` in 0..1, with ``labels``; a picture's boxes are
+those of all of its lines, whatever their language.
 Or DIR holds sub-folders such as ``train`` and ``val``, each with a file of captions: each is a
 split.
 
@@ -24,6 +25,7 @@ leave ``val`` or ``test`` empty (few pictures), the one with the largest digest 
 import dataclasses
 import functools
 import hashlib
+import logging
 
 import numpy as np
 
@@ -38,8 +40,12 @@ from keras_vlm.data.sources.reading import check_folder
 from keras_vlm.data.sources.skipping import usable_records
 from keras_vlm.vision.video import VIDEO_SUFFIXES
 
+LOGGER = logging.getLogger("keras_vlm")
+# What may be wanted of a folder that has both.
+TEXTS = ("captions", "questions")
 CAPTION_FILES = tuple(f"captions{suffix}" for suffix in READERS)
 QUESTION_FILES = tuple(f"questions{suffix}" for suffix in SUFFIXES)
+NAMES_OF_TEXTS = (CAPTION_FILES, QUESTION_FILES)
 VALIDATION_FROM, TEST_FROM = 0.90, 0.95
 
 
@@ -79,7 +85,7 @@ class _Picture:
     boxes: list = dataclasses.field(default_factory=list)
 
 
-def open_folder(argument, language, keys=None, kind=PICTURES):
+def open_folder(argument, language, keys=None, kind=PICTURES, *, texts=None):
     """Opens a folder of pictures, or of videos, with captions or questions.
 
     Args:
@@ -87,6 +93,7 @@ def open_folder(argument, language, keys=None, kind=PICTURES):
         language: language code of the captions or questions.
         keys: for questions with other key names, as in ``folder_questions.parse_keys``.
         kind: ``PICTURES`` or ``VIDEOS``.
+        texts: as for ``load_data``.
 
     Returns:
         A ``Splits``.
@@ -98,7 +105,7 @@ def open_folder(argument, language, keys=None, kind=PICTURES):
     """
     folder = check_folder(argument, f"{kind.name}: the data")
     mapping = parse_keys(keys)
-    if keys or _text_file(folder, QUESTION_FILES):
+    if keys or _wants_questions(folder, texts, kind):
         return _open_questions(folder, language, mapping, kind)
     if find_caption_file(folder) is None:
         inner = [path for path in sorted(folder.iterdir()) if path.is_dir()]
@@ -122,9 +129,24 @@ def open_folder(argument, language, keys=None, kind=PICTURES):
     return Splits(kind.name, openers, skipped=skipped, total=len(pictures))
 
 
-def open_video_folder(argument, language, keys=None):
+def _wants_questions(folder, texts, kind):
+    """Returns whether it is the questions of a folder that are to be read."""
+    there = [[name for name in names if (folder / name).is_file()] for names in NAMES_OF_TEXTS]
+    captions, questions = there
+    if captions and questions and texts is None:
+        LOGGER.warning(
+            "%s: %s has %s and %s. The questions are read; texts='captions' reads the captions.",
+            kind.name,
+            folder,
+            captions[0],
+            questions[0],
+        )
+    return bool(questions) and not (captions and texts == "captions")
+
+
+def open_video_folder(argument, language, keys=None, *, texts=None):
     """Opens a folder of videos with captions or questions; as ``open_folder``."""
-    return open_folder(argument, language, keys, VIDEOS)
+    return open_folder(argument, language, keys, VIDEOS, texts=texts)
 
 
 def _open_questions(folder, language, keys, kind):

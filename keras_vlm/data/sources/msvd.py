@@ -5,8 +5,10 @@ sentence (``-4wsuPCjDBc_5_15 a squirrel is eating a peanut``; lines that begin w
 or it is the corpus's CSV with the columns VideoID, Start, End, Language and Description. A clip is
 a video file of that name, VideoID_Start_End, with any suffix.
 
-Splits are those that everybody uses: by the file's order of clips, the first 1,200 train, the next
-100 val, the other 670 test; of a file of fewer clips, the same shares.
+Splits are those that everybody uses: of the clips' names in order (by code point), the first 1,200
+train, the next 100 val, the other 670 test; of fewer clips the same shares. Where the file
+describes more than these 1,970, as the CSV does, those count whose video is there. In every
+language a clip is in the same split.
 
 Source:
     Chen and Dolan 2011, https://aclanthology.org/P11-1020; the splits of Venugopalan et al. 2015,
@@ -14,6 +16,7 @@ Source:
 """
 
 import functools
+import pathlib
 
 from keras_vlm.core.checks import DataError
 from keras_vlm.data.sources.base import Splits
@@ -22,7 +25,7 @@ from keras_vlm.data.sources.reading import check_file, get_key, read_csv, read_l
 
 TRAIN, VALIDATION, ALL = 1200, 100, 1970
 # The CSV names the languages in English.
-LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "es": "Spanish"}
+LANGUAGES = {"English": "en", "Chinese": "zh", "German": "de", "French": "fr", "Spanish": "es"}
 
 
 def open_msvd(argument, language):
@@ -47,20 +50,25 @@ def open_msvd(argument, language):
         )
     path = check_file(captions, "msvd: the captions")
     find = clip_finder(clips, "msvd: the clips")
-    by_clip = {}
+    names, by_clip = set(), {}
     read = _read_table if path.suffix.lower() == ".csv" else _read_text
-    for name, text in read(path, language):
-        by_clip.setdefault(name, []).append(text)
+    for name, spoken, text in read(path):
+        names.add(name)
+        if spoken == language:
+            by_clip.setdefault(name, []).append(text)
     if not by_clip:
         raise DataError(f"{path}: no caption is in the language {language!r}.")
-    names = list(by_clip)
+    if len(names) > ALL:
+        # The corpus describes more clips than those that are used: whose files are there.
+        names = {name for name in names if pathlib.Path(find(name)).is_file()}
+    names = sorted(names)
     first = round(len(names) * TRAIN / ALL)
     second = first + max(1, round(len(names) * VALIDATION / ALL))
     parts = {"train": names[:first], "val": names[first:second], "test": names[second:]}
     openers = {
-        split: functools.partial(_open_split, split, language, part, by_clip, find)
+        split: functools.partial(_open_split, split, language, told, by_clip, find)
         for split, part in parts.items()
-        if part
+        if (told := [name for name in part if name in by_clip])
     }
     return Splits("msvd", openers)
 
@@ -70,13 +78,13 @@ def _open_split(split, language, names, by_clip, find):
     return VideoFileExamples.of_records("msvd", split, language, records)
 
 
-def _read_text(path, language):
-    """Yields (clip, sentence) of a text file, whose sentences are English.
+def _read_text(path):
+    """Yields (clip, language, sentence) of a text file, whose sentences are English.
 
     Raises:
         DataError: a line has no sentence.
     """
-    for where, line in read_lines(path) if language == "en" else ():
+    for where, line in read_lines(path):
         if line.startswith("#"):
             continue
         name, _, text = line.strip().partition(" ")
@@ -84,14 +92,13 @@ def _read_text(path, language):
             raise DataError(
                 f"{where}: the line must be a clip's name, a space and a sentence, got {line!r}."
             )
-        yield name, text
+        yield name, "en", text
 
 
-def _read_table(path, language):
-    """Yields (clip, sentence) of the corpus's CSV in a language."""
+def _read_table(path):
+    """Yields (clip, language, sentence) of the corpus's CSV; other languages than ours by name."""
     for where, record in read_csv(path):
-        if get_key(record, "Language", where) == LANGUAGES.get(language):
-            name = "_".join(get_key(record, key, where) for key in ("VideoID", "Start", "End"))
-            text = get_key(record, "Description", where)
-            if text.strip():
-                yield name, text
+        name = "_".join(get_key(record, key, where) for key in ("VideoID", "Start", "End"))
+        text, spoken = (get_key(record, key, where) for key in ("Description", "Language"))
+        if text.strip():
+            yield name, LANGUAGES.get(spoken, spoken), text
