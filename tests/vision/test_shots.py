@@ -28,13 +28,14 @@ def find(frames, rate, method="histogram", backbone=None):
 @pytest.mark.parametrize(
     ("method", "rate", "dissolve", "least"),
     [
-        ("histogram", 8, 0, 0.95),
+        # Measured: 1, 1 and 0.926, by either method.
+        ("histogram", 8, 0, 0.99),
         ("histogram", 25, 0, 0.95),
-        ("histogram", 8, 12, 0.85),
-        ("histogram", 8, 25, 0.85),
-        ("features", 8, 0, 0.95),
-        ("features", 8, 12, 0.85),
-        ("features", 8, 25, 0.85),
+        ("histogram", 8, 12, 0.99),
+        ("histogram", 8, 25, 0.92),
+        ("features", 8, 0, 0.99),
+        ("features", 8, 12, 0.99),
+        ("features", 8, 25, 0.92),
     ],
 )
 def test_boundaries_are_found(method, rate, dissolve, least):
