@@ -68,6 +68,12 @@ def _score(model, options):
 def _classify(model, labels, options):
     """Prints the best labels of each picture."""
     found = model.classify(options.images, labels, templates=options.template)
+    unknown = dict.fromkeys(word for label in labels for word in model.unknown_words(label))
+    if unknown:
+        print(
+            f"keras-vlm classify: the model has never learned: {', '.join(unknown)}",
+            file=sys.stderr,
+        )
     rows = list(zip(options.images, found, strict=True))
     bad = [path for path, row in rows if np.isnan(row).any()]
     if options.json:

@@ -9,6 +9,7 @@ example:
   keras-vlm search holiday.index "a dog in the snow" --rerank runs/rerank/model.keras
 """
 
+import pathlib
 import sys
 
 from keras_vlm.cli.arguments import open_reranker, print_json, print_text
@@ -59,4 +60,10 @@ def run(options):
         rows = [(key, f"{score:.3f}") for key, score in found]
         heading = f"{len(found)} of {len(index)} pictures"
         write_contact_sheet([(heading, rows)], options.html, title=asked)
+        if found and not any(pathlib.Path(key).is_file() for key, _ in found):
+            print(
+                "keras-vlm search: the page has names alone: no picture of the index is a file "
+                "here.",
+                file=sys.stderr,
+            )
         print(f"Written: {options.html}", file=sys.stderr)

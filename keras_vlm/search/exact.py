@@ -7,6 +7,8 @@ import numpy as np
 
 BLOCK_ROWS = 2048
 BLOCK_QUERIES = 1024
+# Vectors that are gathered at once.
+BLOCK_CANDIDATES = 2**17
 
 
 def exact_search(vectors, dead, queries, k, first=0):
@@ -70,8 +72,9 @@ def exact_scores(vectors, queries, rows):
         float32 [q,c]; -inf where there is no row.
     """
     scores = np.empty(rows.shape, np.float32)
-    for begin in range(0, len(queries), BLOCK_QUERIES):
-        part = slice(begin, begin + BLOCK_QUERIES)
+    block = max(1, BLOCK_CANDIDATES // max(1, rows.shape[1]))
+    for begin in range(0, len(queries), block):
+        part = slice(begin, begin + block)
         candidates = vectors[rows[part]].astype(np.float32)
         scores[part] = np.matmul(candidates, queries[part, :, None])[:, :, 0]
     scores[rows < 0] = -np.inf

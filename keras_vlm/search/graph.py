@@ -69,11 +69,15 @@ class Graph:
             OSError: the file is missing or is not the one that was saved.
         """
         graph, saved = cls(manifest), manifest.graph
-        path = pathlib.Path(folder) / saved["file"]
-        # First, for USearch trusts what it reads.
-        if _digest(path) != saved["digest"]:
-            raise OSError("it is not the file that was saved")
-        (graph._index.view if mapped else graph._index.load)(path)
+        with (pathlib.Path(folder) / saved["file"]).open("rb") as file:
+            # First, for USearch trusts what it reads.
+            if _digest(file) != saved["digest"]:
+                raise OSError("it is not the file that was saved")
+            # By its descriptor: a writer may have removed the name by now, and USearch, which then
+            # fails to open it, closes descriptor 0, whosever that is.
+            opened = pathlib.Path(f"/proc/self/fd/{file.fileno()}")
+            source = opened if opened.exists() else file.name
+            (graph._index.view if mapped else graph._index.load)(source)
         graph.rows = graph.saved_rows = saved["rows"]
         graph.mapped = mapped
         return graph
@@ -113,7 +117,8 @@ class Graph:
             if size != self._index.serialized_length:
                 raise OSError(f"{size} of {self._index.serialized_length} bytes were written")
         self.saved_rows = self.rows
-        return {"file": path.name, "rows": self.rows, "digest": _digest(path)}
+        with path.open("rb") as file:
+            return {"file": path.name, "rows": self.rows, "digest": _digest(file)}
 
     def search(self, queries, count, expansion):
         """Returns candidates for each query.
@@ -142,12 +147,11 @@ def import_usearch():
     return import_extra("usearch.index", "search", "VectorIndex with a graph (kind 'hnsw')")
 
 
-def _digest(path):
-    """Returns a digest of a file's size and of pages spread over it, for it may be big."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-        for start in np.unique(np.linspace(0, max(0, size - PAGE_BYTES), DIGEST_PAGES, dtype=int)):
-            file.seek(start)
-            digest.update(file.read(PAGE_BYTES))
+def _digest(file):
+    """Returns a digest of an open file's size and of pages spread over it, for it may be big."""
+    size = file.seek(0, 2)
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    for start in np.unique(np.linspace(0, max(0, size - PAGE_BYTES), DIGEST_PAGES, dtype=int)):
+        file.seek(start)
+        digest.update(file.read(PAGE_BYTES))
     return digest.hexdigest()

@@ -6,6 +6,8 @@ from keras_vlm.core.checks import check_number
 
 # At a time: queries, and results of all of them.
 BLOCK_KEYS, BLOCK_RESULTS = 1024, 2**20
+# What float16 may take from the cosine of a vector with itself.
+ROUNDING = 1e-3
 
 
 def near_duplicates(index, threshold=0.95, *, k=10):
@@ -56,7 +58,7 @@ def _neighbours(index, keys, threshold, k):
         part = keys[start : start + size]
         found, scores = index.search(index.vectors(part), k)
         more = []
-        for key, others, near in zip(part, found, scores >= threshold, strict=True):
+        for key, others, near in zip(part, found, scores >= threshold - ROUNDING, strict=True):
             if near.all() and k < len(index):
                 more.append(key)
             else:

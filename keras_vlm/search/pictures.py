@@ -1,13 +1,16 @@
 """Pictures found by a sentence or by another picture: a retriever meets an index.
 
-A picture's key is its path, or its name within a data set that has no files. Refuses to know how
-vectors are stored and compared. Dimension letters: n pictures, E width of the retriever's space.
+A picture's key is its path, or ``SOURCE:SPLIT/NAME`` in a data set that has no files. Refuses to
+know how vectors are stored and compared. Dimension letters: n pictures, E width of the retriever's
+space.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import logging
 import pathlib
+import sys
 import tempfile
 
 import keras
@@ -16,6 +19,7 @@ import numpy as np
 from keras_vlm.core.checks import check_number
 from keras_vlm.data.image_files import find_pictures, read_or_nothing
 from keras_vlm.search.near_duplicates import near_duplicates
+from keras_vlm.search.stamps import FileStamps
 from keras_vlm.search.vector_index import VectorIndex
 from keras_vlm.tasks.retrieval import Retriever
 from keras_vlm.tasks.two_stage import CANDIDATES
@@ -81,17 +85,23 @@ def index_pictures(
             f"index_pictures: prune must be False but for a folder, got {type(pictures).__name__}. "
             "Remove keys with VectorIndex.remove."
         )
-    keys, read = _readers(pictures)
+    keys, read, are_files = _readers(pictures)
     with open_or_create(model, path, model_name=model_name, kind=kind) as index:
         gone = _gone(index, pictures) if prune else []
         index.remove(gone)
-        known = {key for key in keys if key in index}
+        stamps = FileStamps(index.path)
+        changed = stamps.changed(keys) if are_files else set()
+        known = {key for key in keys if key not in changed and key in index}
         total = len(keys) - len(known)
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose and total else None
         waiting = ((key, data) for key, data in read(known) if key not in known)
         added, unreadable = add_pictures(
             model, index, waiting, batch_size=batch_size, progress=progress
         )
+        # What is there no more, or cannot be read, is not found by what it was.
+        index.remove([key for key in unreadable if key in changed and key in index])
+        if are_files:
+            stamps.save([key for key in keys if key in index])
     if unreadable:
         LOGGER.warning(
             "index_pictures: %d of %d pictures cannot be read (the first: %s).",
@@ -116,16 +126,27 @@ def add_pictures(model, index, pictures, *, batch_size=256, progress=None):
         ``(added, unreadable)``: a number, and the keys of those that cannot be read.
     """
     unreadable, done, pictures = [], 0, iter(pictures)
-    while chunk := list(itertools.islice(pictures, batch_size)):
-        vectors = model.embed_images([data for _, data in chunk])
+    while True:
+        keys = []
+
+        def chunk(keys=keys):
+            # One after another: a batch of large pictures at once would take gigabytes.
+            for key, data in itertools.islice(pictures, batch_size):
+                keys.append(key)
+                yield data
+
+        vectors = model.embed_images(chunk())
+        if not keys:
+            return done - len(unreadable), unreadable
         readable = vectors.any(axis=1)
-        good = [key for (key, _), fine in zip(chunk, readable, strict=True) if fine]
-        unreadable += [key for (key, _), fine in zip(chunk, readable, strict=True) if not fine]
+        unreadable += [key for key, fine in zip(keys, readable, strict=True) if not fine]
+        good = [key for key, fine in zip(keys, readable, strict=True) if fine]
         index.add(good, vectors[readable])
-        done += len(chunk)
+        done += len(keys)
         if progress:
-            progress.update(done)
-    return done - len(unreadable), unreadable
+            # Standard output is for results.
+            with contextlib.redirect_stdout(sys.stderr):
+                progress.update(done)
 
 
 def open_or_create(model, path, *, model_name="", kind="hnsw"):
@@ -304,23 +325,31 @@ def _rerank(reranker, text, keys):
 
 
 def _readers(pictures):
-    """Returns the keys of pictures, and a function of known keys -> pairs of key and bytes."""
-    paths = getattr(pictures, "paths", pictures)
+    """Returns keys, a function of known keys -> pairs of key and bytes, and if keys are files."""
+    # A file of a clip is no picture, but its middle frame is.
+    paths = pictures if hasattr(pictures, "read_frames") else getattr(pictures, "paths", pictures)
     if isinstance(paths, (str, pathlib.Path)):
         paths = find_pictures(paths)
     if not hasattr(paths, "dataset"):
         # The same picture by one name, from whatever folder it is asked for.
         keys = list(dict.fromkeys(str(pathlib.Path(path).resolve()) for path in paths))
-        return keys, lambda known: ((key, read_or_nothing(key)) for key in keys if key not in known)
+
+        def read_files(known):
+            return ((key, read_or_nothing(key)) for key in keys if key not in known)
+
+        return keys, read_files, True
+    # Names alone may come again in another split or source.
+    source = f"{pictures.name}:{pictures.split}"
+    keys = [f"{source}/{name}" for name in pictures.image_ids]
 
     def read(known):
         # What is all known is not read again.
-        if known.issuperset(pictures.image_ids):
+        if known.issuperset(keys):
             return
         for example in pictures.dataset().as_numpy_iterator():
-            yield example["image_id"].decode("utf-8"), example["image_bytes"]
+            yield f"{source}/{example['image_id'].decode('utf-8')}", example["image_bytes"]
 
-    return list(pictures.image_ids), read
+    return keys, read, False
 
 
 def _gone(index, folder):

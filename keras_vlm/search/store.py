@@ -130,8 +130,12 @@ class Store:
                 "open. Close that one first, or wait until its process ends."
             ) from error
         self._lock = descriptor
-        self.refresh()
-        self._sweep()
+        try:
+            self.refresh()
+            self._sweep()
+        except BaseException:
+            self.unlock()
+            raise
 
     def refresh(self):
         """Catches up with what others have committed; returns whether there was anything."""
@@ -237,13 +241,16 @@ class Store:
             temporary.write_text(
                 json.dumps(dataclasses.asdict(manifest), ensure_ascii=False), encoding="utf-8"
             )
+        # From here on it counts, whatever fails.
+        self.manifest = manifest
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            # The rename itself: what is removed next must not be gone before it.
-            os.fsync(descriptor)
+            # The rename itself: what is removed next must not be gone before it. Some file systems
+            # know no such thing for a folder.
+            with contextlib.suppress(OSError):
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        self.manifest = manifest
 
     def _read_manifest(self):
         try:
@@ -306,7 +313,9 @@ class Store:
 
     def _sweep(self):
         """Removes what no manifest names: left by kills, or of an earlier generation."""
-        wanted = {(self.manifest.graph or {}).get("file"), *self.manifest.sizes()}
+        # As it is on disk: an interruption may have come between the rename and ours.
+        manifest = self._read_manifest()
+        wanted = {(manifest.graph or {}).get("file"), *manifest.sizes()}
         for path in self.path.iterdir():
             if OURS.match(path.name) and path.name not in wanted:
                 with contextlib.suppress(OSError):

@@ -259,16 +259,23 @@ class VectorIndex:
 
     def close(self):
         """Saves the graph if it has grown, and lets others write. The index can be used again."""
-        if self._store.locked:
+        self._close(whole=True)
+
+    def _close(self, *, whole):
+        if not self._store.locked:
+            return
+        try:
             if self._graph:
-                self._graph.save(whole=True)
+                self._graph.save(whole=whole)
+        finally:
             self._store.unlock()
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *error):
-        self.close()
+    def __exit__(self, kind, *error):
+        # Who interrupts does not wait for the last rows to be linked.
+        self._close(whole=kind is None)
 
     def __len__(self):
         return self._store.manifest.rows - self._store.manifest.removed

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import resolve
 from keras_vlm.core.serialization import serialize_unbuilt
-from keras_vlm.data.image_inputs import is_single, read_images
+from keras_vlm.data.image_inputs import count_pictures, read_images
 from keras_vlm.fusion import FUSIONS, Fusion
 from keras_vlm.losses import PAIR_LOSSES, PairLoss
 from keras_vlm.tasks.base import PairModel, makers_of, resolve_optimizer
@@ -201,7 +201,7 @@ class Reranker(PairModel):
             FileNotFoundError: a path does not exist.
             TypeError: ``images`` is none of the above.
         """
-        total = 1 if is_single(images) else getattr(images, "__len__", lambda: None)()
+        total = count_pictures(images)
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose else None
         memories, readable, done = [], [], 0
         for batch, valid in read_images(

@@ -316,7 +316,8 @@ class Retriever(PairModel):
             be read.
 
         Raises:
-            ValueError: there are no labels, or a template has no ``{}``.
+            ValueError: there are no labels, the model knows no word of one, or a template has no
+                ``{}``.
 
         Source:
             Radford et al. 2021, section 3.1.4, https://arxiv.org/abs/2103.00020, for the mean over
@@ -330,6 +331,13 @@ class Retriever(PairModel):
             if "{}" not in template:
                 raise ValueError(
                     f"classify: templates must have {{}} where the label goes, got {template!r}."
+                )
+        for label in labels:
+            unknown = self.unknown_words(label)
+            if unknown and len(unknown) == len(self.tokenizer.words_of(label)):
+                raise ValueError(
+                    f"classify: labels must have words that the model knows, got {label!r}. It "
+                    f"knows {len(self.tokenizer.vocabulary)} words of {self.tokenizer.language!r}."
                 )
         prompts = [template.replace("{}", label) for label in labels for template in templates]
         classes = self.embed_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)

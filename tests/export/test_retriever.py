@@ -77,5 +77,8 @@ def test_served_retriever_is_a_retriever(retriever, folder, pictures, tmp_path):
     examples = load_data("scenes:31")["train"]
     ours = evaluate(served, examples, verbose=0)
     theirs = evaluate(retriever, examples, verbose=0)
-    assert ours.scores == pytest.approx(theirs.scores, abs=5)
+    assert set(ours.scores) == set(theirs.scores)
+    for name, score in theirs.scores.items():
+        # R@K is in percent, of 31 pictures; medians are ranks.
+        assert ours.scores[name] == pytest.approx(score, abs=0.02 if "mAP" in name else 3.3), name
     assert ours.signature == theirs.signature

@@ -1,10 +1,12 @@
 """The file of a graph: what is saved is what is opened, and damage and full disks are noticed."""
 
+import os
 import resource
 
 import numpy as np
 import pytest
 
+from keras_vlm.search import graph as graph_module
 from keras_vlm.search.graph import Graph
 from keras_vlm.search.store import Manifest
 
@@ -35,6 +37,29 @@ def test_what_is_saved_is_opened(kind, mapped, tmp_path):
     again = Graph.open(tmp_path, manifest(kind, saved), mapped=mapped)
     assert (again.rows, again.saved_rows, again.mapped) == (40, 40, mapped)
     np.testing.assert_array_equal(again.search(queries, 5, 64), graph.search(queries, 5, 64))
+
+
+def test_a_graph_that_is_gone_meanwhile_closes_no_file_of_others(tmp_path, monkeypatch):
+    """USearch closes descriptor 0 where it cannot open a file."""
+    path = tmp_path / "graph-0-40"
+    graph = filled()
+    saved = graph.save(path)
+    digest = graph_module._digest
+
+    def swept(file):
+        found = digest(file)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(graph_module, "_digest", swept)
+    before = os.fstat(0)
+    again = Graph.open(tmp_path, manifest(graph=saved), mapped=True)
+    assert os.fstat(0) == before
+    queries = draw(5, 2)
+    np.testing.assert_array_equal(again.search(queries, 5, 64), graph.search(queries, 5, 64))
+    with pytest.raises(FileNotFoundError):
+        Graph.open(tmp_path, manifest(graph=saved), mapped=True)
+    assert os.fstat(0) == before
 
 
 def test_finds_rows():

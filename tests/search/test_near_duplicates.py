@@ -41,6 +41,15 @@ def test_equals_the_components(filled, threshold, k):
     assert [len(group) for group in found] == sorted(map(len, found), reverse=True)
 
 
+def test_copies_reach_a_threshold_of_one(tmp_path):
+    """Though float16 leaves their cosine below it."""
+    vectors = np.random.default_rng(0).standard_normal((40, 512))
+    with VectorIndex.create(tmp_path / "index", 512, kind="flat") as index:
+        index.add([f"{i}{side}" for side in "ab" for i in range(40)], np.tile(vectors, (2, 1)))
+        groups = near_duplicates(index, 1.0)
+    assert sorted(groups) == sorted([f"{i}a", f"{i}b"] for i in range(40))
+
+
 def test_nothing_to_find(tmp_path):
     with VectorIndex.create(tmp_path / "index", 3, kind="flat") as index:
         assert near_duplicates(index) == []

@@ -1,10 +1,12 @@
 """Pictures in an index: adding, going on, pruning, searching; damaged files; other models."""
 
+import os
 import pathlib
 
 import numpy as np
 import pytest
 from oracles import scenes_captioner, scenes_reranker, scenes_retriever
+from videos import grey_ramp, write_video
 
 from keras_vlm import load_data
 from keras_vlm.core.checks import DataError
@@ -68,7 +70,7 @@ def test_it_goes_on_where_it_stopped(model, folder, tmp_path, monkeypatch):
     def stop(pictures, **options):
         if len(seen) == 2:
             raise KeyboardInterrupt
-        seen.append(len(pictures))
+        seen.append(1)
         return embed(pictures, **options)
 
     monkeypatch.setattr(model, "embed_images", stop)
@@ -107,7 +109,58 @@ def test_a_data_split_without_files_goes_by_its_names(model, examples, tmp_path)
     assert found.added == len(examples)
     assert index_pictures(model, examples, tmp_path / "index", **QUIET).known == len(examples)
     with VectorIndex.open(tmp_path / "index") as index:
-        assert set(index) == set(examples.image_ids)
+        assert set(index) == {f"scenes:{examples.split}/{name}" for name in examples.image_ids}
+    # Another split has other pictures, whatever they are called.
+    other = load_data("scenes:20")["test"]
+    other.image_ids[:] = examples.image_ids[: len(other)]
+    assert index_pictures(model, other, tmp_path / "index", **QUIET).added == len(other)
+
+
+def test_a_file_that_changes_is_another_picture(model, folder, tmp_path):
+    index_pictures(model, folder, tmp_path / "index", **QUIET)
+    path, key = folder / "0.png", str((folder / "0.png").resolve())
+    path.write_bytes((folder / "2.png").read_bytes())
+    os.utime(path, ns=(1, 1))
+    again = index_pictures(model, folder, tmp_path / "index", **QUIET)
+    assert (again.added, again.known) == (1, 7)
+    with VectorIndex.open(tmp_path / "index") as index:
+        np.testing.assert_allclose(index.vectors([key]), model.embed_images(path), atol=2e-3)
+        assert len(index) == 8
+    assert index_pictures(model, folder, tmp_path / "index", **QUIET).known == 8
+    # One that can no longer be read is not found by what it was.
+    path.write_bytes(b"no picture")
+    broken = index_pictures(model, folder, tmp_path / "index", **QUIET)
+    assert key in broken.unreadable
+    with VectorIndex.open(tmp_path / "index") as index:
+        assert key not in index
+
+
+def test_clips_are_indexed_by_their_middle_frames(model, tmp_path):
+    clips = load_data("moving_scenes:8")["train"]
+    assert index_pictures(model, clips, tmp_path / "rendered", **QUIET).added == 8
+    for number in range(2):
+        write_video(tmp_path / f"v{number}.mp4", grey_ramp(20))
+    (tmp_path / "captions.csv").write_text("video,caption\nv0.mp4,grey\nv1.mp4,grey\n")
+    files = load_data(f"video:{tmp_path}")
+    added = [index_pictures(model, files[s], tmp_path / "files", **QUIET).added for s in files]
+    assert sum(added) == 2
+
+
+def test_pictures_are_read_one_after_another(model, examples, tmp_path, monkeypatch):
+    held, most = [], 0
+    embed = model.embed_images
+
+    def watched(pictures, **options):
+        nonlocal most
+        for picture in pictures:
+            held.append(picture)
+            most = max(most, len(held))
+            yield picture
+            held.clear()
+
+    monkeypatch.setattr(model, "embed_images", lambda images, **o: embed(watched(images), **o))
+    found = index_pictures(model, examples, tmp_path / "index", **QUIET)
+    assert (found.added, most) == (len(examples), 1)
 
 
 def test_the_nearest_by_cosine(model, folder, tmp_path):

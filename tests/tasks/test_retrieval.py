@@ -187,7 +187,7 @@ def test_a_picture_that_cannot_be_read_is_zeros(gru, examples):
 def test_classify_is_a_softmax_over_templates(gru, examples):
     model = gru[0]
     data = [e["image_bytes"] for e in examples.dataset().take(2).as_numpy_iterator()]
-    labels, templates = ["red circle", "blue square", "zebra"], ["a {}", "there is a {}"]
+    labels, templates = ["red circle", "blue square", "green zebra"], ["a {}", "there is a {}"]
     found = model.classify([*data, b"no picture"], labels, templates=templates)
     classes = np.stack(
         [
@@ -200,10 +200,12 @@ def test_classify_is_a_softmax_over_templates(gru, examples):
     np.testing.assert_allclose(found[:2], scores / scores.sum(axis=1, keepdims=True), rtol=1e-4)
     assert np.isnan(found[2]).all()
     assert model.unknown_words("a red zebra") == ["zebra"]
+    with pytest.raises(ValueError, match="must have words that the model knows, got 'zebra'"):
+        model.classify(data, ["red circle", "zebra"])
     with pytest.raises(ValueError, match="at least one label, got none"):
         model.classify(data, [])
     with pytest.raises(ValueError, match="templates must have {} .* got 'a picture'"):
-        model.classify(data, ["dog"], templates=["a picture"])
+        model.classify(data, ["circle"], templates=["a picture"])
 
 
 def test_the_scale_stays_below_its_bound_and_can_come_down():
