@@ -5,8 +5,8 @@
 Links to the pictures of DIR stand for many. Memory is the most that the process holds, beside what
 it holds for a tenth of the pictures. The conversion is killed when half of its shards are there and
 started again; then every picture is read back, and must be there once, byte for byte. On 2026-11-29
-with Flickr8k's pictures: 833 MB for 10,000, 999 MB for 100,000 (names, captions and hashes, 1.8 kB
-a picture); the conversion 938 MB; killed at 51 of 100 shards; nothing lost, doubled or changed.
+with Flickr8k's pictures: 744 MB for 10,000, 909 MB for 100,000 (names, captions and hashes, 1.8 kB
+a picture); the conversion 849 MB; killed at 50 of 100 shards; nothing lost, doubled or changed.
 """
 
 import argparse
