@@ -273,11 +273,7 @@ def embed_sentence(where, model, text):
     Raises:
         ValueError: it has no word that the model knows.
     """
-    if len(model.unknown_words(text)) == len(model.tokenizer.words_of(text)):
-        raise ValueError(
-            f"{where}: text must have a word that the model knows, got {text!r}. It knows "
-            f"{len(model.tokenizer.vocabulary)} words of {model.tokenizer.language!r}."
-        )
+    model.tokenizer.check_known(f"{where}: text", text)
     return model.embed_texts(text)
 
 

@@ -333,12 +333,7 @@ class Retriever(PairModel):
                     f"classify: templates must have {{}} where the label goes, got {template!r}."
                 )
         for label in labels:
-            unknown = self.unknown_words(label)
-            if unknown and len(unknown) == len(self.tokenizer.words_of(label)):
-                raise ValueError(
-                    f"classify: labels must have words that the model knows, got {label!r}. It "
-                    f"knows {len(self.tokenizer.vocabulary)} words of {self.tokenizer.language!r}."
-                )
+            self.tokenizer.check_known("classify: labels", label)
         prompts = [template.replace("{}", label) for label in labels for template in templates]
         classes = self.embed_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)
         classes /= np.linalg.norm(classes, axis=1, keepdims=True)

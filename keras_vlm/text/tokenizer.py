@@ -222,6 +222,22 @@ class Tokenizer:
         known = set(self.vocabulary)
         return [word for word in self.words_of(text) if word not in known]
 
+    def check_known(self, where, text):
+        """Raises unless a model with this tokenizer has learned a word of a text.
+
+        Args:
+            where: names of the caller and of what the text is, for the message.
+            text: a string.
+
+        Raises:
+            ValueError: it has not.
+        """
+        if len(self.unknown_words(text)) == len(self.words_of(text)):
+            raise ValueError(
+                f"{where} must have a word that the model knows, got {text!r}. It knows "
+                f"{len(self.vocabulary)} words of {self.language!r}."
+            )
+
     def find_unknown(self, text):
         """Tells how much of each text is known, in TensorFlow ops.
 
