@@ -52,13 +52,13 @@ def near_duplicates(index, threshold=0.95, *, k=10):
 def _neighbours(index, keys, threshold, k):
     """Yields each key with those whose cosine to it reaches the threshold."""
     # One more, for the nearest is the vector itself.
-    k = min(k + 1, len(index))
+    k, least = min(k + 1, len(index)), min(threshold, 1 - ROUNDING)
     size = min(BLOCK_KEYS, max(1, BLOCK_RESULTS // max(k, 1)))
     for start in range(0, len(keys), size):
         part = keys[start : start + size]
         found, scores = index.search(index.vectors(part), k)
         more = []
-        for key, others, near in zip(part, found, scores >= threshold - ROUNDING, strict=True):
+        for key, others, near in zip(part, found, scores >= least, strict=True):
             if near.all() and k < len(index):
                 more.append(key)
             else:

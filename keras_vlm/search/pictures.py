@@ -85,28 +85,31 @@ def index_pictures(
             f"index_pictures: prune must be False but for a folder, got {type(pictures).__name__}. "
             "Remove keys with VectorIndex.remove."
         )
-    keys, read, are_files = _readers(pictures)
+    keys, are_files = _find_keys(pictures)
     with open_or_create(model, path, model_name=model_name, kind=kind) as index:
         gone = _gone(index, pictures) if prune else []
         index.remove(gone)
-        stamps = FileStamps(index.path)
-        changed = stamps.changed(keys) if are_files else set()
-        known = {key for key in keys if key not in changed and key in index}
-        total = len(keys) - len(known)
+        if are_files:
+            stamps = FileStamps(index.path, keys)
+            # First: what is not found any more by what it was is read again, kill or no kill.
+            index.remove([key for key in stamps.changed() if key in index])
+            stamps.save()
+        known = {key for key in keys if key in index}
+        unknown = {}
+        for place, key in enumerate(keys):
+            if key not in known:
+                unknown.setdefault(key, place)
+        total = len(unknown)
         progress = keras.utils.Progbar(total, unit_name="picture") if verbose and total else None
-        waiting = ((key, data) for key, data in read(known) if key not in known)
+        waiting = _read(pictures, unknown, are_files)
         added, unreadable = add_pictures(
             model, index, waiting, batch_size=batch_size, progress=progress
         )
-        # What is there no more, or cannot be read, is not found by what it was.
-        index.remove([key for key in unreadable if key in changed and key in index])
-        if are_files:
-            stamps.save([key for key in keys if key in index])
     if unreadable:
         LOGGER.warning(
             "index_pictures: %d of %d pictures cannot be read (the first: %s).",
             len(unreadable),
-            len(keys),
+            total + len(known),
             unreadable[0],
         )
     return Indexed(added, len(known), len(gone), unreadable)
@@ -320,32 +323,37 @@ def _rerank(reranker, text, keys):
     return found
 
 
-def _readers(pictures):
-    """Returns keys, a function of known keys -> pairs of key and bytes, and if keys are files."""
-    # A file of a clip is no picture, but its middle frame is.
-    paths = pictures if hasattr(pictures, "read_frames") else getattr(pictures, "paths", pictures)
+def _find_keys(pictures):
+    """Returns the keys of pictures, in their order, and whether these are files."""
+    paths = getattr(pictures, "paths", pictures)
     if isinstance(paths, (str, pathlib.Path)):
         paths = find_pictures(paths)
     if not hasattr(paths, "dataset"):
         # The same picture by one name, from whatever folder it is asked for.
-        keys = list(dict.fromkeys(str(pathlib.Path(path).resolve()) for path in paths))
-
-        def read_files(known):
-            return ((key, read_or_nothing(key)) for key in keys if key not in known)
-
-        return keys, read_files, True
+        return [str(pathlib.Path(path).resolve()) for path in paths], True
     # Names alone may come again in another split or source.
-    source = f"{pictures.name}:{pictures.split}"
-    keys = [f"{source}/{name}" for name in pictures.image_ids]
+    source = f"{pictures.source or pictures.name}:{pictures.split}"
+    return [f"{source}/{name}" for name in pictures.image_ids], False
 
-    def read(known):
-        # What is all known is not read again.
-        if known.issuperset(keys):
-            return
-        for example in pictures.dataset().as_numpy_iterator():
-            yield f"{source}/{example['image_id'].decode('utf-8')}", example["image_bytes"]
 
-    return keys, read, False
+def _read(pictures, places, are_files):
+    """Yields pairs of key and bytes of some pictures.
+
+    Args:
+        pictures: as for ``index_pictures``.
+        places: dict from the keys that are wanted to their places.
+        are_files: whether keys are files.
+    """
+    # A file of a clip is no picture, but its middle frame is.
+    if are_files and not hasattr(pictures, "read_frames"):
+        yield from ((key, read_or_nothing(key)) for key in places)
+    elif hasattr(pictures, "read_picture"):
+        yield from ((key, pictures.read_picture(i).numpy()) for key, i in places.items())
+    elif places:
+        wanted = {place: key for key, place in places.items()}
+        for place, example in enumerate(pictures.dataset().as_numpy_iterator()):
+            if place in wanted:
+                yield wanted[place], example["image_bytes"]
 
 
 def _gone(index, folder):

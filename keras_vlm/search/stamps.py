@@ -1,8 +1,8 @@
 """Which files an index has seen: one of the same name may be another picture by now.
 
 A file beside the index's own holds, for each key that is a path, the size and the time of change
-that it had. It is written after the vectors, so that a kill makes work twice at worst. Refuses to
-know what a file holds.
+that it had when it was last looked at, before it was read: of one that changes meanwhile the stamp
+is older than what was read, and it is read once more. Refuses to know what a file holds.
 """
 
 import pathlib
@@ -16,42 +16,45 @@ STAMP = np.dtype([("hash", "<u8"), ("size", "<i8"), ("time", "<i8")])
 
 
 class FileStamps:
-    """The stamps of an index.
+    """The stamps of an index, and of the files that are there now.
 
     Args:
         folder: the index's folder.
+        paths: list of n paths.
     """
 
-    def __init__(self, folder):
-        self._path = pathlib.Path(folder) / "files.npy"
-        self._known = np.load(self._path) if self._path.exists() else np.zeros(0, STAMP)
+    def __init__(self, folder, paths):
+        self._file = pathlib.Path(folder) / "files.npy"
+        self._known = np.load(self._file) if self._file.exists() else np.zeros(0, STAMP)
+        self._paths = list(dict.fromkeys(paths))
+        self._now = _look(self._paths)
 
-    def changed(self, keys):
-        """Returns those of n paths whose file is another one than was seen; a set."""
-        found = _stamp(keys)
-        places = np.searchsorted(self._known["hash"], found["hash"])
-        there = places < len(self._known)
-        seen = self._known[np.minimum(places, len(self._known) - 1)] if len(self._known) else found
-        differs = (seen["hash"] == found["hash"]) & (seen != found) & there
-        return {key for key, other in zip(keys, differs, strict=True) if other}
+    def changed(self):
+        """Returns the set of the paths whose files are there, and others than were seen."""
+        if not len(self._known):
+            return set()
+        places = np.searchsorted(self._known["hash"], self._now["hash"])
+        seen = self._known[np.minimum(places, len(self._known) - 1)]
+        differs = (seen["hash"] == self._now["hash"]) & (seen != self._now)
+        differs &= self._now["size"] >= 0
+        return {path for path, other in zip(self._paths, differs, strict=True) if other}
 
-    def save(self, keys):
-        """Notes the files of n paths as they are, beside those that were noted before."""
-        found = np.concatenate([_stamp(keys), self._known])
+    def save(self):
+        """Notes the files that are there, beside those that were noted before."""
+        found = np.concatenate([self._now[self._now["size"] >= 0], self._known])
         # Of each the first, which is the new one.
         _, places = np.unique(found["hash"], return_index=True)
-        self._known = found[places]
-        with replace_file(self._path) as temporary, temporary.open("wb") as file:
-            np.save(file, self._known)
+        with replace_file(self._file) as temporary, temporary.open("wb") as file:
+            np.save(file, found[places])
 
 
-def _stamp(keys):
+def _look(paths):
     """Returns the stamps of n paths; size -1 where there is no file."""
-    stamps = np.zeros(len(keys), STAMP)
-    stamps["hash"] = hash_keys(keys)
-    for place, key in enumerate(keys):
+    stamps = np.zeros(len(paths), STAMP)
+    stamps["hash"] = hash_keys(paths)
+    for place, path in enumerate(paths):
         try:
-            about = pathlib.Path(key).stat()
+            about = pathlib.Path(path).stat()
         except OSError:
             stamps["size"][place] = -1
             continue

@@ -165,14 +165,21 @@ class Store:
         try:
             self._append_files(old, keys, vectors, removed)
             self._commit(_grown(old, keys, removed))
-        except OSError as error:
+            self._map(removed)
+        except BaseException as error:
+            # What counts is what the disk says, whatever failed, and when.
+            with contextlib.suppress(OSError, DataError):
+                self._load()
+            if not isinstance(error, OSError):
+                raise
+            if self.manifest != old:
+                return
             with contextlib.suppress(OSError):
                 self._append_files(old, [], vectors[:0], ())
             raise OSError(
                 f"VectorIndex: {self.path} cannot take {len(keys)} more vectors ({error}). "
                 "Make room and add them again: the index is as it was."
             ) from error
-        self._map(removed)
 
     def replace_graph(self, graph):
         """Commits which graph file belongs to the rows; needs the lock."""
@@ -196,8 +203,9 @@ class Store:
                 new = _grown(new, self.keys(rows), ())
             self._commit(new)
         finally:
+            # As the disk says: an interruption may have come after the rename.
+            self._load()
             self._sweep()
-        self._load()
 
     def keys(self, rows):
         """Returns the keys of rows [n], a list of strings."""
@@ -243,14 +251,14 @@ class Store:
             )
         # From here on it counts, whatever fails.
         self.manifest = manifest
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            # The rename itself: what is removed next must not be gone before it. Some file systems
-            # know no such thing for a folder.
-            with contextlib.suppress(OSError):
+        # The rename itself: what is removed next must not be gone before it. Some file systems
+        # know no such thing for a folder.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
                 os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            finally:
+                os.close(descriptor)
 
     def _read_manifest(self):
         try:

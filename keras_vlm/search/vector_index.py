@@ -244,6 +244,27 @@ class VectorIndex:
         rows = self._find(where, check_keys(where, keys))
         return self._store.vectors[rows].astype(np.float32)
 
+    def compare(self, query, *, block=65536):
+        """Gives the cosine of a query with every vector, in the order of the index.
+
+        Args:
+            query: float array [D]; brought to unit norm.
+            block: vectors at a time.
+
+        Yields:
+            A list of n keys, and their scores, float32 [n].
+
+        Raises:
+            ValueError: wrong shape, or a query that is zero or not finite.
+        """
+        query = np.asarray(query)[None]
+        [query] = unit_vectors("VectorIndex.compare", "query", query, (1, self.dim))
+        store = self._store
+        live = np.flatnonzero(~store.dead)
+        for start in range(0, len(live), block):
+            rows = live[start : start + block]
+            yield store.keys(rows), store.vectors[rows].astype(np.float32) @ query
+
     def compact(self):
         """Gives back the room of removed vectors, and builds the graph without them.
 

@@ -28,7 +28,7 @@ def evaluate_zero_shot(model, folder, *, templates=None):
     Raises:
         FileNotFoundError: there is no such folder.
         DataError: it has no sub-folders with pictures.
-        ValueError: a template has no ``{}``.
+        ValueError: a template has no ``{}``, or the model knows no word of a label.
     """
     paths, names = find_labelled_pictures(folder)
     truth = [name.replace("_", " ") for name in names]

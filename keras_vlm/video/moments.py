@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_vlm.core.checks import DataError, check_number
-from keras_vlm.core.files import write_json
+from keras_vlm.core.files import replace_file
 from keras_vlm.search.pictures import Indexed, add_pictures, embed_sentence, open_or_create
 from keras_vlm.vision.clip import encode_frame
 from keras_vlm.vision.video import Video
@@ -32,8 +32,6 @@ FRAME_PIXELS = 320
 ALIKE = 0.8
 # Of which files an index holds the frames: a file of the same name may be another one by now.
 STAMPS = "videos.json"
-# Vectors that are compared with a sentence at once.
-BLOCK = 65536
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +87,10 @@ def index_videos(model, paths, path, *, rate=RATE, model_name="", kind="flat", v
         changed = [v for v in videos if stamps.get(str(v), _stamp(v, rate)) != _stamp(v, rate)]
         changed = set(map(str, changed))
         index.remove([key for key in index if key.rpartition("#t=")[0] in changed])
-        write_json(index.path / STAMPS, stamps | {str(v): _stamp(v, rate) for v in videos})
+        with replace_file(index.path / STAMPS) as temporary:
+            # In ASCII, for a file's name need not be UTF-8.
+            noted = stamps | {str(v): _stamp(v, rate) for v in videos}
+            temporary.write_text(json.dumps(noted), encoding="ascii")
         known, last, wanted = 0, {}, set(map(str, videos))
         for key in index:
             name, _, time = key.rpartition("#t=")
@@ -128,18 +129,16 @@ def search_moments(index, model, text, *, k=5, rate=RATE, paths=None):
     query = embed_sentence("search_moments", model, text)[0]
     wanted = None if paths is None else {str(pathlib.Path(path).resolve()) for path in paths}
     frames = {}
-    for key in index:
-        path, mark, _ = key.rpartition("#t=")
-        # An index may hold pictures too.
-        if mark and (wanted is None or path in wanted):
-            frames.setdefault(path, []).append(key)
+    for keys, scores in index.compare(query):
+        for key, score in zip(keys, scores.tolist(), strict=True):
+            path, mark, time = key.rpartition("#t=")
+            # An index may hold pictures too.
+            if mark and (wanted is None or path in wanted):
+                frames.setdefault(path, []).append((float(time), score))
     found = []
-    for path, keys in frames.items():
-        times = np.array([float(key.rpartition("#t=")[2]) for key in keys])
-        order = np.argsort(times)
-        blocks = [keys[i : i + BLOCK] for i in range(0, len(keys), BLOCK)]
-        scores = np.concatenate([index.vectors(block) @ query for block in blocks])
-        found += _find_moments(path, times[order], scores[order], k, rate)
+    for path, rows in frames.items():
+        times, scores = np.array(sorted(rows)).T
+        found += _find_moments(path, times, scores, k, rate)
     return sorted(found, key=lambda moment: -moment.score)[:k]
 
 

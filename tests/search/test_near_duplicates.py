@@ -47,6 +47,10 @@ def test_copies_reach_a_threshold_of_one(tmp_path):
     with VectorIndex.create(tmp_path / "index", 512, kind="flat") as index:
         index.add([f"{i}{side}" for side in "ab" for i in range(40)], np.tile(vectors, (2, 1)))
         groups = near_duplicates(index, 1.0)
+        # Any other threshold is what it says.
+        index.add(["x", "y"], [[1, 0] + [0] * 510, [0.9495, (1 - 0.9495**2) ** 0.5] + [0] * 510])
+        assert not any("x" in group for group in near_duplicates(index, 0.95))
+        assert ["x", "y"] in near_duplicates(index, 0.949)
     assert sorted(groups) == sorted([f"{i}a", f"{i}b"] for i in range(40))
 
 

@@ -109,11 +109,26 @@ def test_a_data_split_without_files_goes_by_its_names(model, examples, tmp_path)
     assert found.added == len(examples)
     assert index_pictures(model, examples, tmp_path / "index", **QUIET).known == len(examples)
     with VectorIndex.open(tmp_path / "index") as index:
-        assert set(index) == {f"scenes:{examples.split}/{name}" for name in examples.image_ids}
-    # Another split has other pictures, whatever they are called.
-    other = load_data("scenes:20")["test"]
-    other.image_ids[:] = examples.image_ids[: len(other)]
-    assert index_pictures(model, other, tmp_path / "index", **QUIET).added == len(other)
+        assert set(index) == {f"scenes:31:train/{name}" for name in examples.image_ids}
+    # Names of another split, or of another source of the kind, are other pictures.
+    for other in (load_data("scenes:20")["train"], load_data("scenes:31")["test"]):
+        other.image_ids[:] = examples.image_ids[: len(other)]
+        assert index_pictures(model, other, tmp_path / "index", **QUIET).added == len(other)
+
+
+def test_what_is_known_of_a_data_split_is_not_read_again(model, examples, tmp_path, monkeypatch):
+    index_pictures(model, examples, tmp_path / "index", **QUIET)
+    with VectorIndex.open(tmp_path / "index") as index:
+        index.remove([f"scenes:31:train/{examples.image_ids[3]}"])
+    read, seen = type(examples).read_picture, []
+
+    def watched(self, place):
+        seen.append(place)
+        return read(self, place)
+
+    monkeypatch.setattr(type(examples), "read_picture", watched)
+    assert index_pictures(model, examples, tmp_path / "index", **QUIET).added == 1
+    assert seen == [3]
 
 
 def test_a_file_that_changes_is_another_picture(model, folder, tmp_path):
@@ -135,6 +150,41 @@ def test_a_file_that_changes_is_another_picture(model, folder, tmp_path):
         assert key not in index
 
 
+def test_a_file_that_changes_after_a_kill_is_read_again(model, folder, tmp_path, monkeypatch):
+    embed, seen = model.embed_images, []
+
+    def stop(pictures, **options):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return embed(pictures, **options)
+
+    monkeypatch.setattr(model, "embed_images", stop)
+    with pytest.raises(KeyboardInterrupt):
+        index_pictures(model, folder, tmp_path / "index", batch_size=3, **QUIET)
+    monkeypatch.setattr(model, "embed_images", embed)
+    with VectorIndex.open(tmp_path / "index") as index:
+        key = next(iter(index))
+    other = next(path for path in sorted(folder.rglob("*.png")) if str(path) != key)
+    pathlib.Path(key).write_bytes(other.read_bytes())
+    os.utime(key, ns=(1, 1))
+    index_pictures(model, folder, tmp_path / "index", **QUIET)
+    with VectorIndex.open(tmp_path / "index") as index:
+        np.testing.assert_allclose(index.vectors([key]), model.embed_images(key), atol=2e-3)
+
+
+def test_files_out_of_reach_stay(model, folder, tmp_path):
+    """A disk that is not there is no order to forget."""
+    paths = sorted(folder.rglob("*.png"))
+    index_pictures(model, paths, tmp_path / "index", **QUIET)
+    folder.rename(tmp_path / "away")
+    again = index_pictures(model, paths, tmp_path / "index", **QUIET)
+    assert (again.known, again.added) == (len(paths), 0)
+    (tmp_path / "away").rename(folder)
+    again = index_pictures(model, paths, tmp_path / "index", **QUIET)
+    assert (again.known, again.added) == (len(paths), 0)
+
+
 def test_clips_are_indexed_by_their_middle_frames(model, tmp_path):
     clips = load_data("moving_scenes:8")["train"]
     assert index_pictures(model, clips, tmp_path / "rendered", **QUIET).added == 8
@@ -144,6 +194,9 @@ def test_clips_are_indexed_by_their_middle_frames(model, tmp_path):
     files = load_data(f"video:{tmp_path}")
     added = [index_pictures(model, files[s], tmp_path / "files", **QUIET).added for s in files]
     assert sum(added) == 2
+    write_video(tmp_path / "v1.mp4", (255 - frame for frame in grey_ramp(30)))
+    again = [index_pictures(model, files[s], tmp_path / "files", **QUIET).added for s in files]
+    assert sum(again) == 1
 
 
 def test_pictures_are_read_one_after_another(model, examples, tmp_path, monkeypatch):

@@ -97,34 +97,46 @@ def test_kills(kind, times, tmp_path):
 
 
 @pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("call", ["open", "fsync"])
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
 @pytest.mark.parametrize("change", ["add", "remove", "compact"])
-def test_a_failure_after_the_commit_loses_nothing(tmp_path, monkeypatch, change, failure):
+def test_a_failure_after_the_commit_loses_nothing(
+    tmp_path, monkeypatch, small_graphs, change, kind, call, failure
+):
     """The rename has happened when the folder itself cannot be flushed, or someone interrupts."""
     path = tmp_path / "index"
-    with VectorIndex.create(path, DIM, kind="flat") as index:
+    with VectorIndex.create(path, DIM, kind=kind) as index:
         index.add(names(7), draw(7))
         index.remove(["6"])
-    whole = os.fsync
+    whole = getattr(os, call)
     before = content(path)
 
-    def fail(descriptor):
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+    def fail(what, *arguments):
+        is_folder = what == path if call == "open" else stat.S_ISDIR(os.fstat(what).st_mode)
+        if is_folder:
             raise failure
-        whole(descriptor)
+        return whole(what, *arguments)
 
     wanted = {
         "add": before | {"7": None}, "remove": {k: v for k, v in before.items() if k != "0"},
         "compact": before,
     }[change]  # fmt: skip
     index = VectorIndex.open(path)
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, call, fail)
     with contextlib.suppress(KeyboardInterrupt):
         {
             "add": lambda: index.add(["7"], draw(1, 5)),
             "remove": lambda: index.remove(["0"]),
             "compact": index.compact,
         }[change]()
-    monkeypatch.setattr(os, "fsync", whole)
+    monkeypatch.setattr(os, call, whole)
+    # The same object goes on, and knows what has happened.
+    assert set(index) == set(wanted)
+    index.add(["7"], draw(1, 5))
+    index.remove(["7"])
+    if "7" in wanted:
+        index.add(["7"], draw(1, 5))
+    index.compact()
     index.close()
     found = content(path)
     assert set(found) == set(wanted)

@@ -94,6 +94,17 @@ def load_data(name, *, language="en", keys=None, texts=None):
             f"load_data: keys must be None for {prefix}, got {keys!r}. They go with "
             f"{', '.join(MAPPED)}."
         )
+    opened = _open(prefix, argument, language, keys, texts)
+    opened.source = name
+    return opened
+
+
+def _open(prefix, argument, language, keys, texts):
+    """Opens a source.
+
+    Raises:
+        ValueError: ``keys`` do not go with captions.
+    """
     if prefix in FOLDERS:
         if keys and texts == "captions":
             raise ValueError(

@@ -36,6 +36,8 @@ class Splits(collections.abc.Mapping):
 
     def __init__(self, name, openers, *, skipped=None, total=0):
         self.name = name
+        # What ``load_data`` was asked for, which tells two data sets of one kind apart.
+        self.source = None
         self.skipped = dict(skipped or {})
         self._openers = dict(openers)
         self._opened = {}
@@ -57,6 +59,8 @@ class Splits(collections.abc.Mapping):
         check_choice(self.name, "split", split, self._openers)
         if split not in self._opened:
             self._opened[split] = self._openers[split]()
+            if self.source is not None:
+                self._opened[split].source = self.source
         return self._opened[split]
 
     def __contains__(self, split):
@@ -107,6 +111,7 @@ class Examples(abc.ABC):
         regions=None,
     ):
         self.name = name
+        self.source = None
         self.split = split
         self.language = language
         self.image_ids = list(image_ids)
