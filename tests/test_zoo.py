@@ -14,16 +14,25 @@ from keras_vlm import (
     DataError,
     Retriever,
     Tokenizer,
+    VideoCaptioner,
+    VideoQAModel,
     VQAModel,
     build_captioner,
+    evaluate,
     list_models,
     load,
     load_data,
 )
-from keras_vlm.losses import SoftmaxAnswerLoss
+from keras_vlm.data.moving_scenes import draw_moving_scenes, render_clip
+from keras_vlm.losses import MaskedCrossEntropy, SoftmaxAnswerLoss
 from keras_vlm.vision.efficientnet_lite import WEIGHTS_PATH
 from keras_vlm.zoo import save_compact
 
+# What the rendered pictures and clips are of which models answer questions.
+DATA_OF = {
+    "vqa-scenes": "scenes:100", "vqa-scratch-easy": "easy_vqa", "vqa-lite0-easy": "easy_vqa",
+    "video-qa-moving-scenes": "moving_scenes:200",
+}  # fmt: skip
 PHOTO = pathlib.Path(__file__).parent / "photos" / "photo.jpg"
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/config.json"))
@@ -61,12 +70,13 @@ def test_card_and_scores_belong_together(published):
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     assert folder.name in card
     assert scores["signature"] in card
-    shown, digits = scores["scores"], 3
+    rendered = scores["task"] == "vqa" or scores["task"].startswith("video")
+    shown, digits = scores["scores"], 4 if rendered else 3
     if scores["task"] == "vqa":
-        shown, digits = {name: shown[name] for name in shown if name.startswith("accuracy")}, 4
+        shown = {name: shown[name] for name in shown if name.startswith("accuracy")}
     for name, score in shown.items():
         assert f"{score:.{digits}f}" in card, name
-    terms = {"vqa": ["terms"]}.get(scores["task"], ["research", "Flickr8k"])
+    terms = ["terms"] if rendered else ["research", "Flickr8k"]
     for part in ("python recipes/", "keras-vlm evaluate", *terms):
         assert part in card
 
@@ -77,9 +87,16 @@ def test_knows_what_is_on_a_photo(published):
         labels = ["dog", "man with a camera", "snow"]
         assert model.classify(PHOTO, labels)[0].argmax() == 1
         return
+    if isinstance(model, VideoCaptioner):
+        examples = load_data("moving_scenes:200")["test"]
+        assert evaluate(model, examples, verbose=0).scores["exact_match"] >= 0.9
+        return
     if isinstance(model, VQAModel):
-        examples = load_data("scenes:100" if "scenes" in name else "easy_vqa")["test"]
+        examples = load_data(DATA_OF[name])["test"]
         images = [each["image_bytes"] for each in examples.dataset().take(50).as_numpy_iterator()]
+        if isinstance(model, VideoQAModel):
+            scenes = draw_moving_scenes(len(examples), split="test")[:50]
+            images = [render_clip(scene, model.num_frames) for scene in scenes]
         questions = examples.questions[: len(images)]
         found = model.answer(images, [[each.text for each in asked] for asked in questions])
         right = [
@@ -101,9 +118,11 @@ def test_knows_what_is_on_a_photo(published):
 
 def test_goes_on_learning_after_compile(published):
     _, model = published
-    if isinstance(model, VQAModel):
-        model.compile("adam", SoftmaxAnswerLoss())
-        batches = model.batches(load_data("scenes:16")["train"], 8)
+    if isinstance(model, (VQAModel, VideoCaptioner)):
+        asks, of_clips = isinstance(model, VQAModel), hasattr(model, "num_frames")
+        model.compile("adam", SoftmaxAnswerLoss() if asks else MaskedCrossEntropy())
+        data = load_data("moving_scenes:16" if of_clips else "scenes:16")
+        batches = model.batches(data["train"], 8)
         assert np.isfinite(model.fit(batches, verbose=0).history["loss"]).all()
         return
     ids = model.tokenizer(["a man takes a picture"]).numpy()[:, None]

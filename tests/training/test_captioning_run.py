@@ -196,7 +196,7 @@ def test_validation_is_never_trained_on(fast_builds, tmp_path, monkeypatch):
     for number, validation in enumerate((whole, other)):
         splits = {"train": data["train"], "val": validation}
         monkeypatch.setattr(
-            training_run, "load_data", lambda name, *, language, splits=splits: splits
+            training_run, "load_data", lambda name, *, language, texts, splits=splits: splits
         )
         train_captioner(make_run(tmp_path / str(number), epochs=1), verbose=0)
         trained.append([variable.numpy() for variable in variables_of(fast_builds)])
