@@ -15,6 +15,7 @@ from keras_vlm import (
 from keras_vlm.fusion import FUSIONS, QUESTION_FUSIONS
 from keras_vlm.tasks.towers import Tower
 from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
+from keras_vlm.training import run as training_run
 
 WORDS = ["a", "dog", "cat", "runs", "red", "circle", "left", "right", "of"]
 
@@ -102,3 +103,22 @@ def scenes_reranker(fusion="attention", retriever=None, **options):
     keras.utils.set_random_seed(7)
     retriever = retriever or scenes_retriever("bag")
     return build_reranker(retriever, fusion=fusion, hidden_dim=16, **options)
+
+
+class BegunError(Exception):
+    """Ends a run where its training would begin; has the model."""
+
+
+def begun_model(train, run, monkeypatch):
+    """The model with which a training run begins, without its training."""
+
+    def begin(run, out, model, *splits):
+        raise BegunError(model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run, "_batches", begin)
+        try:
+            train(run, verbose=0)
+        except BegunError as begun:
+            return begun.args[0]
+    raise AssertionError("the run was finished already")

@@ -64,7 +64,8 @@ def test_a_folder_is_indexed_and_what_cannot_be_read_is_told(model, folder, tmp_
         np.testing.assert_allclose(index.vectors([key]), model.embed_images(key), atol=2e-3)
 
 
-def test_it_goes_on_where_it_stopped(model, folder, tmp_path, monkeypatch):
+def index_two_batches(model, folder, path, monkeypatch):
+    """Begins an index of a folder, and is interrupted."""
     embed, seen = model.embed_images, []
 
     def stop(pictures, **options):
@@ -73,10 +74,14 @@ def test_it_goes_on_where_it_stopped(model, folder, tmp_path, monkeypatch):
         seen.append(1)
         return embed(pictures, **options)
 
-    monkeypatch.setattr(model, "embed_images", stop)
-    with pytest.raises(KeyboardInterrupt):
-        index_pictures(model, folder, tmp_path / "index", batch_size=3, **QUIET)
-    monkeypatch.setattr(model, "embed_images", embed)
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "embed_images", stop)
+        with pytest.raises(KeyboardInterrupt):
+            index_pictures(model, folder, path, batch_size=3, **QUIET)
+
+
+def test_it_goes_on_where_it_stopped(model, folder, tmp_path, monkeypatch):
+    index_two_batches(model, folder, tmp_path / "index", monkeypatch)
     again = index_pictures(model, folder, tmp_path / "index", **QUIET)
     assert again.known > 0
     assert again.known + again.added == 8
@@ -151,18 +156,7 @@ def test_a_file_that_changes_is_another_picture(model, folder, tmp_path):
 
 
 def test_a_file_that_changes_after_a_kill_is_read_again(model, folder, tmp_path, monkeypatch):
-    embed, seen = model.embed_images, []
-
-    def stop(pictures, **options):
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        seen.append(1)
-        return embed(pictures, **options)
-
-    monkeypatch.setattr(model, "embed_images", stop)
-    with pytest.raises(KeyboardInterrupt):
-        index_pictures(model, folder, tmp_path / "index", batch_size=3, **QUIET)
-    monkeypatch.setattr(model, "embed_images", embed)
+    index_two_batches(model, folder, tmp_path / "index", monkeypatch)
     with VectorIndex.open(tmp_path / "index") as index:
         key = next(iter(index))
     other = next(path for path in sorted(folder.rglob("*.png")) if str(path) != key)

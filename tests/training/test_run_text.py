@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from oracles import begun_model
 
-from keras_vlm.training import run as training_run
 from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.reranking_run import RerankingRun
 from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
@@ -30,10 +30,6 @@ VECTORS = {
 }  # fmt: skip
 
 
-class BegunError(Exception):
-    """Ends a run where its training would begin."""
-
-
 @pytest.mark.parametrize("task", RUNS)
 def test_words_begin_with_vectors(task, tmp_path, capsys, monkeypatch):
     path = tmp_path / "vectors.txt"
@@ -42,21 +38,13 @@ def test_words_begin_with_vectors(task, tmp_path, capsys, monkeypatch):
     )
     kind, train, data, options = RUNS[task]
     run = kind(data, str(tmp_path / "run"), word_vectors=str(path), **options)
-
-    def begin(run, out, model, *splits):
-        raise BegunError(model)
-
-    monkeypatch.setattr(training_run, "_batches", begin)
-    with pytest.raises(BegunError) as begun:
-        train(run, verbose=0)
-    [model] = begun.value.args
+    model = begun_model(train, run, monkeypatch)
     # When it is resumed its words are in the backup, wherever the file has gone.
     path.rename(tmp_path / "gone.txt")
     with pytest.raises(FileNotFoundError, match="vectors.txt: no such file of word vectors"):
-        train(run, verbose=0)
+        begun_model(train, run, monkeypatch)
     (tmp_path / "run" / "backup" / "epoch-000000-000000000").mkdir(parents=True)
-    with pytest.raises(BegunError):
-        train(run, verbose=0)
+    begun_model(train, run, monkeypatch)
     assert "words have a vector; the first without: " in capsys.readouterr().err
     (embedding,) = {
         id(layer): layer
