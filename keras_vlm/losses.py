@@ -213,27 +213,52 @@ class PairLoss(keras.losses.Loss):
 class ContrastiveLoss(PairLoss):
     """Cross-entropy of the right picture among pictures, and of each right caption among captions.
 
+    With label smoothing e, an answer's cost is that of the right one, (1 - e) times, and the mean
+    cost of all that it stands among, e times: in a few thousand pictures many a caption fits
+    another picture as well.
+
     Args:
+        label_smoothing: e, from 0 to below 1.
         name: name of the loss.
+
+    Raises:
+        ValueError: ``label_smoothing`` is out of range.
 
     Source:
         Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
         Supervision" (CLIP), https://arxiv.org/abs/2103.00020, whose pictures have one caption. Of
         several, each is told from the captions of other pictures, without the others of its own.
+        Label smoothing is that of Szegedy et al. 2016, https://arxiv.org/abs/1512.00567.
     """
 
     scale = 1 / 0.07
 
-    def __init__(self, name="contrastive"):
+    def __init__(self, label_smoothing=0.0, name="contrastive"):
+        check_number(
+            "ContrastiveLoss", "label_smoothing", label_smoothing, minimum=0, maximum=0.999
+        )
         super().__init__(name)
+        self.label_smoothing = label_smoothing
 
     def cost(self, scores, real):
         """Returns the mean of both directions."""
-        right = own_scores(scores)
-        among_pictures = ops.logsumexp(ops.where(seen(real), scores, NEVER), axis=0) - right
-        wrong = ops.where(wrong_pairs(scores, real), scores, NEVER)
-        among_captions = ops.softplus(ops.logsumexp(wrong, axis=(1, 2))[:, None] - right)
-        return mean_of_real(0.5 * (among_pictures + among_captions), real)
+        right, smoothing = own_scores(scores), self.label_smoothing
+        pictures, wrong = seen(real), wrong_pairs(scores, real)
+        among_pictures = ops.logsumexp(ops.where(pictures, scores, NEVER), axis=0)
+        wrong_captions = ops.logsumexp(ops.where(wrong, scores, NEVER), axis=(1, 2))[:, None]
+        costs = among_pictures - right + ops.softplus(wrong_captions - right)
+        if smoothing:
+            means = mean_where(scores, pictures, axis=0)
+            # Of a caption's own picture's captions it stands among itself alone.
+            counts = ops.sum(ops.cast(wrong, "float32"), axis=(1, 2))[:, None]
+            sums = ops.sum(ops.where(wrong, scores, 0.0), axis=(1, 2))[:, None]
+            means += (sums + right) / (counts + 1)
+            costs += smoothing * (2 * right - means)
+        return mean_of_real(0.5 * costs, real)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
 @keras.saving.register_keras_serializable("keras_vlm")
@@ -337,3 +362,10 @@ def mean_of_real(costs, real):
     """Returns the mean of costs [B,K] where real [B,K] is True; 0 where it is nowhere."""
     real = ops.cast(real, "float32")
     return ops.sum(costs * real) / ops.maximum(ops.sum(real), 1.0)
+
+
+def mean_where(values, counted, axis):
+    """Returns the mean of values over an axis, where counted (of any shape that fits) is True."""
+    counted = ops.broadcast_to(counted, ops.shape(values))
+    total = ops.sum(ops.where(counted, values, 0.0), axis=axis)
+    return total / ops.maximum(ops.sum(ops.cast(counted, "float32"), axis=axis), 1.0)

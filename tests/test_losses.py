@@ -88,14 +88,15 @@ def others(real, picture):
     return [(j, k) for j, k in np.argwhere(real) if j != picture]
 
 
-def slow_contrastive(scores, real):
+def slow_contrastive(scores, real, smoothing=0.0):
     costs = []
     for j, k in np.argwhere(real):
-        right = scores[j, j, k]
-        among_pictures = np.log(np.exp(scores[pictures(real), j, k]).sum()) - right
-        wrong = sum(np.exp(scores[j, a, b]) for a, b in others(real, j))
-        among_captions = np.log(np.exp(right) + wrong) - right
-        costs.append((among_pictures + among_captions) / 2)
+        # The right one first.
+        images = [scores[i, j, k] for i in sorted(pictures(real), key=lambda i: i != j)]
+        captions = [scores[j, j, k], *(scores[j, a, b] for a, b in others(real, j))]
+        for answers in (images, captions):
+            all_costs = np.log(np.exp(answers).sum()) - np.array(answers)
+            costs.append((1 - smoothing) * all_costs[0] + smoothing * all_costs.mean())
     return np.mean(costs)
 
 
@@ -121,6 +122,7 @@ def slow_triplet(scores, real, margin=0.2, hardest=True):
 
 PAIRS = [
     (ContrastiveLoss(), slow_contrastive),
+    (ContrastiveLoss(0.2), lambda scores, real: slow_contrastive(scores, real, 0.2)),
     (SigmoidLoss(), slow_sigmoid),
     (TripletLoss(), slow_triplet),
     (TripletLoss(0.5), lambda scores, real: slow_triplet(scores, real, 0.5)),
@@ -168,6 +170,15 @@ def test_own_captions_are_never_wrong_answers(name):
 def test_one_picture_has_nothing_to_be_told_from():
     for name in ("contrastive", "triplet"):
         np.testing.assert_allclose(PAIR_LOSSES[name]()([[True]], [[[3.0]]]), 0, atol=1e-6)
+
+
+def test_smoothed_contrastive_loss_leaves_out_what_is_not_there():
+    scores, real = pairs()
+    changed = np.where(real[None], scores, 99.0).astype(np.float32)
+    changed[2] = -99.0
+    loss = ContrastiveLoss(0.3)
+    np.testing.assert_allclose(loss(real, changed), loss(real, scores), rtol=1e-6)
+    assert float(loss(np.zeros_like(real), changed)) == 0.0
 
 
 def test_margin_out_of_range():

@@ -11,7 +11,7 @@ import keras
 
 from keras_vlm.core.checks import check_number
 from keras_vlm.fusion.pooling import POOLINGS
-from keras_vlm.losses import PAIR_LOSSES
+from keras_vlm.losses import PAIR_LOSSES, ContrastiveLoss
 from keras_vlm.tasks.retrieval import Retriever, build_retriever
 from keras_vlm.tasks.towers import Tower
 from keras_vlm.text import TEXT_ENCODERS, Tokenizer
@@ -31,6 +31,7 @@ class RetrievalRun(TrainingRun):
         dim: width of the common space.
         hidden_dim: width of the text encoder.
         loss: ``"contrastive"``, ``"sigmoid"`` or ``"triplet"``.
+        label_smoothing: share of the target spread over the batch, with the contrastive loss.
         image_pooling: how a picture's tokens become one vector: ``"mean"``, ``"max"`` or
             ``"attention"``.
         text_pooling: how a sentence's words do.
@@ -61,6 +62,7 @@ class RetrievalRun(TrainingRun):
     dim: int = 512
     hidden_dim: int = 384
     loss: str = "contrastive"
+    label_smoothing: float = 0.0
     image_pooling: str = "mean"
     text_pooling: str = "mean"
     dropout: float = 0.3
@@ -74,10 +76,15 @@ class RetrievalRun(TrainingRun):
             ValueError: an option is unknown or out of range, or does not go with ``start``.
         """
         super().__post_init__()
-        if self.gradient_cache is not None:
-            check_number(
-                "RetrievalRun", "gradient_cache", self.gradient_cache, minimum=1, integer=True
+        where = type(self).__name__
+        check_number(where, "label_smoothing", self.label_smoothing, minimum=0, maximum=0.999)
+        if self.label_smoothing and self.loss != "contrastive":
+            raise ValueError(
+                f"{where}: label_smoothing must be 0 with the loss {self.loss!r}, got "
+                f"{self.label_smoothing!r}. Only the contrastive loss has a target to spread."
             )
+        if self.gradient_cache is not None:
+            check_number(where, "gradient_cache", self.gradient_cache, minimum=1, integer=True)
 
 
 def train_retriever(run, *, verbose=1):
@@ -109,7 +116,8 @@ def train_retriever(run, *, verbose=1):
 
 def _build(run, training, found, optimizer):
     """Builds the retriever of a run, anew or from the one it goes on from."""
-    options = {"optimizer": optimizer, "loss": run.loss}
+    loss = ContrastiveLoss(run.label_smoothing) if run.label_smoothing else run.loss
+    options = {"optimizer": optimizer, "loss": loss}
     if found is not None:
         encoder = thaw_start(run, found, Retriever)
         text_encoder = fresh_copy(found.text_encoder)
