@@ -24,7 +24,9 @@ from keras_vlm.export.served import ServedRetriever as ServedRetriever
 from keras_vlm.export.served import ServedVideoCaptioner as ServedVideoCaptioner
 from keras_vlm.export.served import ServedVideoQAModel as ServedVideoQAModel
 from keras_vlm.export.served import ServedVQAModel as ServedVQAModel
+from keras_vlm.fusion import AdaptiveFusion as AdaptiveFusion
 from keras_vlm.fusion import AdditiveFusion as AdditiveFusion
+from keras_vlm.fusion import AttentionOnAttention as AttentionOnAttention
 from keras_vlm.fusion import CoAttention as CoAttention
 from keras_vlm.fusion import ConcatFusion as ConcatFusion
 from keras_vlm.fusion import CrossAttention as CrossAttention

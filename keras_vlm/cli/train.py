@@ -71,7 +71,8 @@ HELP = {
     "text": "text layers: lstm, gru or transformer; for retrieval and questions also bag, or "
     "keras_hub:PRESET with its own words",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for "
-    "questions also stacked_attention, hadamard, co_attention, cross_attention",
+    "captions and re-ranking also adaptive, attention_on_attention; for questions also "
+    "stacked_attention, hadamard, co_attention, cross_attention",
     "fusion_layers": "layers of co_attention or cross_attention",
     "position_scale": "above 0 (4, say): how loudly picture tokens say at first where they lie",
     "retriever": "the retriever whose answers are put in order, by name or file: training begins "

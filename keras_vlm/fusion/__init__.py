@@ -15,7 +15,9 @@ Refuses to know which task it serves. Dimension letters: B batch, N picture toke
 T text positions, D model width, H heads.
 """
 
+from keras_vlm.fusion.adaptive import AdaptiveFusion as AdaptiveFusion
 from keras_vlm.fusion.additive import AdditiveFusion as AdditiveFusion
+from keras_vlm.fusion.attention_on_attention import AttentionOnAttention as AttentionOnAttention
 from keras_vlm.fusion.base import Fusion as Fusion
 from keras_vlm.fusion.co_attention import CoAttention as CoAttention
 from keras_vlm.fusion.co_attention import CrossAttention as CrossAttention
@@ -30,6 +32,8 @@ from keras_vlm.fusion.stacked_attention import StackedAttention as StackedAttent
 FUSIONS = {
     "attention": MultiHeadFusion,
     "multi_head": MultiHeadFusion,
+    "adaptive": AdaptiveFusion,
+    "attention_on_attention": AttentionOnAttention,
     "additive": AdditiveFusion,
     "dot_product": DotProductFusion,
     "concat": ConcatFusion,

@@ -47,8 +47,10 @@ def build_captioner(
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
         text: ``"lstm"``, ``"gru"``, ``"transformer"`` or a decoder of your own measures, such as
             ``LSTMDecoder(AdditiveFusion(256), hidden_dim=512)``.
-        fusion: ``"attention"`` (multi-head, the default), ``"additive"``, ``"dot_product"``,
-            ``"concat"`` or a ``Fusion``; not with a decoder object, which has its own.
+        fusion: ``"attention"`` (multi-head, the default), ``"adaptive"`` (with a sentinel, for
+            words that need not look), ``"attention_on_attention"``, ``"additive"``,
+            ``"dot_product"``, ``"concat"`` or a ``Fusion``; not with a decoder object, which has
+            its own.
         image_size: side in pixels, or ``(H, W)``; for a backbone given by name.
         optimizer: a Keras optimizer or its name; ``"adamw"`` means a learning rate of 1e-3.
         label_smoothing: share of the target spread over the vocabulary.

@@ -42,9 +42,10 @@ def build_reranker(
 
     Args:
         retriever: a ``Retriever``.
-        fusion: ``"attention"``, ``"additive"``, ``"dot_product"``, ``"concat"`` or a fusion layer:
-            how words look at the picture. ``"additive"`` takes N * hidden_dim numbers a word and
-            picture, which is much for all pairs of a batch.
+        fusion: ``"attention"``, ``"adaptive"``, ``"attention_on_attention"``, ``"additive"``,
+            ``"dot_product"``, ``"concat"`` or a fusion layer: how words look at the picture.
+            ``"additive"`` takes N * hidden_dim numbers a word and picture, which is much for all
+            pairs of a batch.
         hidden_dim: width of the match head.
         dropout: share of the match head's units dropped in training.
         loss: ``"contrastive"``, ``"sigmoid"``, ``"triplet"`` or a ``PairLoss``. Only the sigmoid's

@@ -31,7 +31,8 @@ class RerankingRun(TrainingRun):
             be there until the run is done. Its words, its text layers and its backbone, frozen,
             are taken over; options that describe these (``OF_THE_RETRIEVER``) are not used and must
             be left alone.
-        fusion: ``"attention"``, ``"additive"``, ``"dot_product"`` or ``"concat"``.
+        fusion: ``"attention"``, ``"adaptive"``, ``"attention_on_attention"``, ``"additive"``,
+            ``"dot_product"`` or ``"concat"``.
         hidden_dim: width of the match head.
         dropout: share of the match head's units dropped.
         loss: ``"contrastive"``, ``"sigmoid"`` or ``"triplet"``.

@@ -6,7 +6,9 @@ import pytest
 
 from keras_vlm.fusion import (
     FUSIONS,
+    AdaptiveFusion,
     AdditiveFusion,
+    AttentionOnAttention,
     ConcatFusion,
     DotProductFusion,
     HadamardFusion,
@@ -74,6 +76,18 @@ def test_a_query_of_one_row_asks_all_pictures(name):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize(("precision", "atol"), [("float16", 2e-2), ("bfloat16", 0.15)])
+def test_half_precision(name, precision, atol):
+    whole, half = build(FUSIONS[name]()), build(FUSIONS[name](dtype=f"mixed_{precision}"))
+    half.set_weights(whole.get_weights())
+    query, memory, mask = inputs()
+    found = half(query, memory, mask)
+    for ours, theirs in zip(found, whole(query, memory, mask), strict=True):
+        assert ours.dtype == precision
+        np.testing.assert_allclose(keras.ops.cast(ours, "float32"), theirs, atol=atol)
+
+
 def test_additive_is_bahdanau():
     fusion = build(AdditiveFusion(units=11))
     query, memory, mask = inputs()
@@ -118,6 +132,127 @@ def test_multi_head_is_the_layer_of_keras():
     context, weights = fusion(query, memory, mask)
     np.testing.assert_allclose(context, expected, atol=1e-5)
     np.testing.assert_allclose(weights, np.mean(scores, axis=1), atol=1e-5)
+
+
+def heads_of(fusion, query, memory, heads):
+    """What each head asks, and its keys and values of tokens, each [B,H,...,S]."""
+
+    def split(vectors):
+        return np.moveaxis(vectors.reshape(*vectors.shape[:-1], heads, D // heads), -2, 1)
+
+    keys, values = np.split(apply(fusion.key_value_dense, memory), 2, axis=-1)
+    asked = apply(fusion.query_dense, query) / np.sqrt(D // heads)
+    return split(asked), split(keys), split(values)
+
+
+def sigmoid(values):
+    return 1 / (1 + np.exp(-values))
+
+
+def test_adaptive_is_lu_in_every_head():
+    """One (batch, query, head) at a time: a softmax over the real tokens and the sentinel."""
+    fusion = build(AdaptiveFusion(num_heads=3))
+    query, memory, mask = inputs()
+    gate, known = np.split(apply(fusion.sentinel_dense, query), 2, axis=-1)
+    sentinel = sigmoid(gate) * np.tanh(known)
+    asked, keys, values = heads_of(fusion, query, memory, 3)
+    _, own_keys, own_values = heads_of(fusion, query, sentinel, 3)
+    context, weights = fusion(query, memory, mask)
+    for b in range(B):
+        real = mask[b]
+        for t in range(T):
+            seen, looks = [], []
+            for h in range(3):
+                candidates = np.concatenate([keys[b, h][real], own_keys[b, h, t : t + 1]])
+                powers = np.exp(candidates @ asked[b, h, t])
+                shares = powers / powers.sum()
+                seen.append(shares[:-1] @ values[b, h][real] + shares[-1] * own_values[b, h, t])
+                looks.append(shares[:-1] / (1 - shares[-1]))
+            expected = apply(fusion.output_dense, np.concatenate(seen))
+            np.testing.assert_allclose(context[b, t], expected, atol=1e-5)
+            np.testing.assert_allclose(weights[b, t][real], np.mean(looks, axis=0), atol=1e-5)
+
+
+def multi_head_of(fusion):
+    """The multi-head attention with a fusion's own weights, as far as both have them."""
+    twin = build(MultiHeadFusion(fusion.num_heads))
+    for part in ("query_dense", "key_value_dense", "output_dense"):
+        if hasattr(fusion, part):
+            getattr(twin, part).set_weights(getattr(fusion, part).get_weights())
+    return twin
+
+
+def test_a_sentinel_is_one_more_token_of_the_picture():
+    fusion = build(AdaptiveFusion(num_heads=2))
+    query, memory, mask = inputs()
+    context, weights = fusion(query, memory, mask)
+    twin = multi_head_of(fusion)
+    np.testing.assert_allclose(weights, twin(query, memory, mask)[1], atol=1e-5)
+    sentinel = np.asarray(fusion.make_sentinel(keras.ops.convert_to_tensor(query)))
+    for t in range(T):
+        place = slice(t, t + 1)
+        tokens = np.concatenate([memory, sentinel[:, place]], axis=1)
+        real = np.pad(mask, [(0, 0), (0, 1)], constant_values=True)
+        expected, _ = twin(query[:, place], tokens, real)
+        np.testing.assert_allclose(context[:, place], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("loud", [-40, 40])
+def test_a_sentinel_that_no_head_or_every_head_chooses(loud):
+    """Without it the word looks as in multi-head attention; with it alone, at no picture."""
+    fusion = build(AdaptiveFusion(num_heads=3))
+    query, memory, mask = inputs()
+    # The last unit of a token is the sentinel's alone, and all that its keys are told apart by.
+    memory[..., -1] = 0
+    kernel, bias = fusion.sentinel_dense.get_weights()
+    bias[[C - 1, 2 * C - 1]] = 90
+    fusion.sentinel_dense.set_weights([kernel, bias])
+    kernel, bias = fusion.query_dense.get_weights()
+    fusion.query_dense.set_weights([kernel, bias + 10])
+    kernel, bias = fusion.key_value_dense.get_weights()
+    kernel[-1, :D] = loud
+    fusion.key_value_dense.set_weights([kernel, bias])
+    context, _ = fusion(query, memory, mask)
+    looked, _ = multi_head_of(fusion)(query, memory, mask)
+    other, _ = fusion(query, memory[::-1], mask)
+    if loud < 0:
+        np.testing.assert_allclose(context, looked, atol=1e-5)
+        assert np.abs(np.subtract(context, other)).max() > 1e-2
+    else:
+        np.testing.assert_allclose(context, other, atol=1e-5)
+        assert np.abs(np.subtract(context, looked)).max() > 1e-2
+
+
+def test_attention_on_attention_is_huang():
+    """Its dense layer over ``[query, seen]``, whole, and the heads one by one."""
+    fusion = build(AttentionOnAttention(num_heads=3))
+    query, memory, mask = inputs()
+    asked, keys, values = heads_of(fusion, query, memory, 3)
+    weights = [softmax(asked[:, h] @ keys[:, h].transpose(0, 2, 1), mask) for h in range(3)]
+    seen = np.concatenate([weights[h] @ values[:, h] for h in range(3)], axis=-1)
+    word, bias = fusion.word_dense.get_weights()
+    kernel = np.concatenate([word, *fusion.seen_dense.get_weights()])
+    both = np.concatenate([query, seen], axis=-1) @ kernel + bias
+    context, found = fusion(query, memory, mask)
+    np.testing.assert_allclose(found, np.mean(weights, axis=0), atol=1e-5)
+    np.testing.assert_allclose(context, both[..., :C] * sigmoid(both[..., C:]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("gate", "passes"), [(200, 1), (-200, 0)])
+def test_a_gate_that_is_open_or_shut(gate, passes):
+    """Open, and with information of what was seen alone, it is multi-head attention."""
+    fusion = build(AttentionOnAttention(num_heads=2))
+    query, memory, mask = inputs()
+    kernel, bias = fusion.word_dense.get_weights()
+    kernel[:, :C] = 0
+    bias[C:] = gate
+    fusion.word_dense.set_weights([kernel, bias])
+    twin = multi_head_of(fusion)
+    twin.output_dense.set_weights([fusion.seen_dense.get_weights()[0][:, :C], bias[:C]])
+    expected, looked = twin(query, memory, mask)
+    context, weights = fusion(query, memory, mask)
+    np.testing.assert_allclose(context, passes * expected, atol=1e-5)
+    np.testing.assert_allclose(weights, looked, atol=1e-5)
 
 
 def test_concat_is_a_dense_layer_over_word_and_mean_picture():
@@ -174,8 +309,20 @@ def test_bad_options_of_the_ways_for_questions():
         HadamardFusion(rank=0)
 
 
-def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="num_heads must divide the width 12, got 5"):
-        build(MultiHeadFusion(num_heads=5))
-    with pytest.raises(ValueError, match="num_heads must be a whole number >= 1, got 0"):
-        MultiHeadFusion(num_heads=0)
+@pytest.mark.parametrize("kind", [MultiHeadFusion, AdaptiveFusion, AttentionOnAttention])
+def test_options_of_heads(kind):
+    name = kind.__name__
+    with pytest.raises(ValueError, match=f"{name}: num_heads must divide the width 12, got 5"):
+        build(kind(num_heads=5))
+    with pytest.raises(ValueError, match=f"{name}: num_heads must be a whole number >= 1, got 0"):
+        kind(num_heads=0)
+    with pytest.raises(ValueError, match=f"{name}: dropout must be a number from 0 to 0.99, got 1"):
+        kind(dropout=1)
+    again = kind.from_config(kind(num_heads=4, dropout=0.25).get_config())
+    assert (again.num_heads, again.dropout_rate) == (4, 0.25)
+    fusion = build(again)
+    query, memory, mask = inputs()
+    dropped, weights = fusion(query, memory, mask, training=True)
+    expected, looked = fusion(query, memory, mask)
+    assert np.abs(np.subtract(dropped, expected)).max() > 1e-2
+    np.testing.assert_array_equal(weights, looked)
