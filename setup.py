@@ -51,6 +51,7 @@ setup(
         # Its wheels hold FFmpeg and its codecs.
         "video": ["av>=18"],
         "qdrant": ["qdrant-client>=1.16"],
+        "sweep": ["optuna>=5"],
         "test": [
             "pytest",
             "pytest-xdist",
@@ -71,6 +72,7 @@ setup(
             "stopwordsiso",
             "pycocotools",
             "av>=18",
+            "optuna>=5",
         ],
         "oracles": [
             "torch",

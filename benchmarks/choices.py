@@ -6,21 +6,24 @@ Small captioners on the features of a frozen EfficientNet-Lite0 (but for the row
 no feature cache can give), the same few epochs for all; the best epoch by dev CIDEr-D of greedy
 captions. One choice differs from the base in each row. The two best rows are trained with two more
 seeds, for the spread. It goes on where it was interrupted. ``--epochs 1`` on ``scenes:60`` shows in
-a minute that it runs.
+a minute that it runs. Choices of how to train, not of what, are the rows of ``recipes/levers.py``.
 """
 
 import argparse
-import csv
 import dataclasses
 import os
 import pathlib
-import statistics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-
-from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
+from keras_vlm.training.experiments import (
+    best_score,
+    describe_spread,
+    folder_name,
+    markdown_table,
+    small_captioner,
+    train_row,
+)
 
 # Row: (the choice, its options where they differ from the base).
 ROWS = {
@@ -44,10 +47,7 @@ def train(base, options, folder, seed):
     out = folder / f"seed-{seed}"
     cache = base.cache if options.get("augment", "flip") in {None, "flip"} else None
     run = dataclasses.replace(base, out=str(out), seed=seed, cache=cache, **options)
-    train_captioner(run, verbose=0)
-    keras.backend.clear_session()
-    with (out / "log.csv").open(encoding="utf-8", newline="") as file:
-        return max(float(epoch["val_CIDEr-D"]) for epoch in csv.DictReader(file))
+    return best_score(train_row(run))
 
 
 def main():
@@ -60,40 +60,29 @@ def main():
     parser.add_argument("--image-size", type=int, default=224, help="default: 224")
     parser.add_argument("--language", default="en")
     parser.add_argument("--batch-size", type=int, default=32)
-    options = parser.parse_args()
-    out = pathlib.Path(options.out)
-    base = CaptioningRun(
-        data=options.data,
-        out=str(out),
-        language=options.language,
-        text="lstm",
-        hidden_dim=options.hidden_dim,
-        image_size=options.image_size,
-        memory_dropout=0.3,
-        augment="flip",
-        cache=str(out / "features"),
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        average=0.98,
-        minimum_count=2,
-    )
+    options = vars(parser.parse_args())
+    out = pathlib.Path(options.pop("out"))
+    base = small_captioner(**options, out=out, cache=str(out / "features"))
     scores = {}
-    rows = ROWS | (CHINESE_ROWS if options.language == "zh" else {})
+    rows = ROWS | (CHINESE_ROWS if base.language == "zh" else {})
     for name, changed in rows.items():
-        folder = out / "".join(letter if letter.isalnum() else "-" for letter in name)
-        scores[name] = [train(base, changed, folder, SEEDS[0])]
+        scores[name] = [train(base, changed, out / folder_name(name), SEEDS[0])]
         print(f"{name}: {scores[name][0]:.4f}", flush=True)
     for name in sorted(scores, key=lambda row: -scores[row][0])[:2]:
-        folder = out / "".join(letter if letter.isalnum() else "-" for letter in name)
+        folder = out / folder_name(name)
         scores[name] += [train(base, rows[name], folder, seed) for seed in SEEDS[1:]]
     first = next(iter(scores.values()))[0]
-    print("\n| choice | CIDEr-D on dev | beside the base | mean and spread of 3 seeds |")
-    print("|---|---|---|---|")
-    for name, found in scores.items():
-        spread = ""
-        if len(found) > 1:
-            spread = f"{statistics.mean(found):.3f} ± {statistics.stdev(found):.3f}"
-        print(f"| {name} | {found[0]:.3f} | {found[0] - first:+.3f} | {spread} |")
+    header = ["choice", "CIDEr-D on dev", "beside the base", "mean and spread of 3 seeds"]
+    table = [
+        [
+            name,
+            f"{found[0]:.3f}",
+            f"{found[0] - first:+.3f}",
+            describe_spread(found) if len(found) > 1 else "",
+        ]
+        for name, found in scores.items()
+    ]
+    print(f"\n{markdown_table(header, table)}")
 
 
 if __name__ == "__main__":

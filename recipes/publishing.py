@@ -11,29 +11,15 @@ import pathlib
 import sys
 
 from keras_vlm.core.files import replace_folder, write_json
-from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.evaluate import evaluate
-from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
-from keras_vlm.training.video_run import (
-    VideoCaptioningRun,
-    VideoQARun,
-    train_video_captioner,
-    train_video_qa,
-)
-from keras_vlm.training.vqa_run import VQARun, train_vqa
+from keras_vlm.training.runs import RUNS
 from keras_vlm.zoo import load, save_compact
 
 # ``remake`` replaces these, but for the split.
 COMMON = {"data": "", "out": "", "validation_split": "dev"}
 LATER = {**COMMON, "start": "the stage before"}
 
-TRAINERS = {
-    CaptioningRun: train_captioner,
-    RetrievalRun: train_retriever,
-    VQARun: train_vqa,
-    VideoCaptioningRun: train_video_captioner,
-    VideoQARun: train_video_qa,
-}
+TRAINERS = dict(RUNS.values())
 SMOKE = {"epochs": 1, "batch_size": 8}
 
 

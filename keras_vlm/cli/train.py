@@ -91,7 +91,8 @@ HELP = {
     "regions": "picture tokens: grid, boxes or masks of the data, or several: grid+boxes",
     "max_regions": "boxes, and masks, of a picture at most",
     "augment": "flip (also with a feature cache), light, standard",
-    "cache": "folder of the feature cache; 'auto' is OUT/features where one is possible",
+    "cache": "folder of the feature cache; 'auto' is OUT/features where one is possible, "
+    "'auto:DIR' a folder that several runs share",
     "unit": "what text is split into: word, character, jieba (Chinese words; captioning) or piece "
     "(trained parts of words)",
     "minimum_count": "words seen fewer times are unknown",
@@ -194,25 +195,9 @@ def run(options):
 
 def _tasks():
     """Returns for each task the options of its run and the function that trains."""
-    from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
-    from keras_vlm.training.reranking_run import RerankingRun, train_reranker
-    from keras_vlm.training.retrieval_run import RetrievalRun, train_retriever
-    from keras_vlm.training.video_run import (
-        VideoCaptioningRun,
-        VideoQARun,
-        train_video_captioner,
-        train_video_qa,
-    )
-    from keras_vlm.training.vqa_run import VQARun, train_vqa
+    from keras_vlm.training.runs import RUNS
 
-    return {
-        "captioning": (CaptioningRun, train_captioner),
-        "retrieval": (RetrievalRun, train_retriever),
-        "vqa": (VQARun, train_vqa),
-        "reranking": (RerankingRun, train_reranker),
-        "video-caption": (VideoCaptioningRun, train_video_captioner),
-        "video-qa": (VideoQARun, train_video_qa),
-    }
+    return RUNS
 
 
 def _options(kind):

@@ -86,6 +86,34 @@ def check_output_folder(path, *, overwrite=False):
         )
 
 
+def take_lock(path, problem):
+    """Makes this the only process, or part of one, that holds a lock file.
+
+    Args:
+        path: the lock file; it is made, and stays.
+        problem: what is said where another holds it.
+
+    Returns:
+        A file descriptor: who closes it gives the lock back, and so does the system when the
+        process ends, however it ends.
+
+    Raises:
+        BlockingIOError: another holds it.
+        OSError: the folder cannot be written.
+    """
+    import fcntl  # Not on Windows, where the rest of the package works.
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if not isinstance(error, BlockingIOError):
+            raise
+        raise BlockingIOError(problem) from error
+    return descriptor
+
+
 def write_json(path, value):
     """Writes ``value`` as indented UTF-8 JSON, atomically.
 

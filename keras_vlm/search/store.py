@@ -22,7 +22,7 @@ import re
 import numpy as np
 
 from keras_vlm.core.checks import DataError
-from keras_vlm.core.files import replace_file, replace_folder, write_json
+from keras_vlm.core.files import replace_file, replace_folder, take_lock, write_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -115,21 +115,11 @@ class Store:
         """
         if self.locked:
             return
-        import fcntl  # Not on Windows, where the rest of the package works.
-
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            # Given back by the system when the process ends, however it ends.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if not isinstance(error, BlockingIOError):
-                raise
-            raise BlockingIOError(
-                f"{where}: {self.path} must be free to change, got one that another writer has "
-                "open. Close that one first, or wait until its process ends."
-            ) from error
-        self._lock = descriptor
+        self._lock = take_lock(
+            self.path / "lock",
+            f"{where}: {self.path} must be free to change, got one that another writer has open. "
+            "Close that one first, or wait until its process ends.",
+        )
         try:
             self.refresh()
             self._sweep()

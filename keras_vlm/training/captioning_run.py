@@ -80,12 +80,13 @@ class CaptioningRun(TrainingRun):
             )
 
 
-def train_captioner(run, *, verbose=1):
+def train_captioner(run, *, verbose=1, callbacks=()):
     """Trains a captioner, or goes on with a run that was interrupted.
 
     Args:
         run: a ``CaptioningRun``.
         verbose: 1 for progress bars, 0 for silence.
+        callbacks: more Keras callbacks, as for ``run.train``.
 
     Returns:
         The best ``Captioner``, which is also in ``OUT/model.keras``.
@@ -105,7 +106,12 @@ def train_captioner(run, *, verbose=1):
         return {"objective": SelfCritical(training, captioner.tokenizer, seed=run.seed)}
 
     return train(
-        run, build=_build, scores=CaptionScores, fit_options=fit_options, verbose=verbose
+        run,
+        build=_build,
+        scores=CaptionScores,
+        fit_options=fit_options,
+        verbose=verbose,
+        callbacks=callbacks,
     )
 
 

@@ -73,12 +73,13 @@ class RerankingRun(TrainingRun):
         }
 
 
-def train_reranker(run, *, verbose=1):
+def train_reranker(run, *, verbose=1, callbacks=()):
     """Trains a re-ranker, or goes on with a run that was interrupted.
 
     Args:
         run: a ``RerankingRun``.
         verbose: 1 for progress bars, 0 for silence.
+        callbacks: more Keras callbacks, as for ``run.train``.
 
     Returns:
         The best ``Reranker``, which is also in ``OUT/model.keras``.
@@ -105,6 +106,7 @@ def train_reranker(run, *, verbose=1):
             examples, folder, retriever=retriever(), **options
         ),
         verbose=verbose,
+        callbacks=callbacks,
     )
 
 

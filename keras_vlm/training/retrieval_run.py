@@ -87,12 +87,13 @@ class RetrievalRun(TrainingRun):
             check_number(where, "gradient_cache", self.gradient_cache, minimum=1, integer=True)
 
 
-def train_retriever(run, *, verbose=1):
+def train_retriever(run, *, verbose=1, callbacks=()):
     """Trains a retriever, or goes on with a run that was interrupted.
 
     Args:
         run: a ``RetrievalRun``.
         verbose: 1 for progress bars, 0 for silence.
+        callbacks: more Keras callbacks, as for ``run.train``.
 
     Returns:
         The best ``Retriever``, which is also in ``OUT/model.keras``.
@@ -111,6 +112,7 @@ def train_retriever(run, *, verbose=1):
         scores=RetrievalScores,
         fit_options=lambda training, model: {"gradient_cache": run.gradient_cache},
         verbose=verbose,
+        callbacks=callbacks,
     )
 
 

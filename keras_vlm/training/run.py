@@ -63,7 +63,8 @@ class TrainingRun:
         max_regions: boxes, and masks, of a picture at most.
         augment: None, ``"flip"`` or another augmentation.
         cache: folder of the feature cache, ``"auto"`` for ``OUT/features`` where the backbone is
-            frozen and the augmentation allows it, or None.
+            frozen and the augmentation allows it, ``"auto:DIR"`` for a folder that runs share where
+            they allow it, or None.
         unit: what text is split into: ``"word"``, ``"character"``, ``"jieba"`` or ``"piece"``; None
             chooses by the language.
         minimum_count: words seen fewer times are unknown.
@@ -170,7 +171,7 @@ class TrainingRun:
         return {"captions_per_image": self.captions_per_image}
 
 
-def train(run, *, build, scores, fit_options=None, verbose=1):
+def train(run, *, build, scores, fit_options=None, verbose=1, callbacks=()):
     """Trains a model, or goes on with a run that was interrupted.
 
     Args:
@@ -181,6 +182,9 @@ def train(run, *, build, scores, fit_options=None, verbose=1):
         fit_options: function of the training split and the model -> more arguments for ``fit``, or
             None.
         verbose: 1 for progress bars, 0 for silence.
+        callbacks: more Keras callbacks, such as one that sets ``model.stop_training``. They are
+            called when ``scores.json`` has an epoch's scores and before the epoch counts as done,
+            so that a kill never leaves one out; after a kill they may see an epoch again.
 
     Returns:
         The best model, which is also in ``OUT/model.keras``.
@@ -218,6 +222,7 @@ def train(run, *, build, scores, fit_options=None, verbose=1):
                 score_start=run.start is not None,
                 training_examples=training,
             ),
+            *callbacks,
             # Last: what the scores wrote for an epoch is there before the epoch counts as done.
             # It stays until the model is there: whatever happens from here on is not trained again.
             TrainingBackup(out / "backup", delete_checkpoint=False),
@@ -317,11 +322,11 @@ def _finish(out):
 
 def _batches(run, out, model, training, validation):
     cache = run.cache
-    if cache == "auto":
+    if cache is not None and cache.partition(":")[0] == "auto":
         plain = not model.region_shapes
         frozen = getattr(model.encoder, "frozen", False)
         cacheable = plain and frozen and run.augment in {None, "flip"}
-        cache = out / "features" if cacheable else None
+        cache = (cache.partition(":")[2] or out / "features") if cacheable else None
     options = {"cache": cache, "seed": run.seed}
     learned = {"shuffle": True, "augment": run.augment, **run.batch_options(training=True)}
     scored = {"shuffle": False, **run.batch_options(training=False)}

@@ -111,12 +111,13 @@ class VideoQARun(ClipOptions, VQARun):
             )
 
 
-def train_video_captioner(run, *, verbose=1):
+def train_video_captioner(run, *, verbose=1, callbacks=()):
     """Trains a captioner of clips, or goes on with a run that was interrupted.
 
     Args:
         run: a ``VideoCaptioningRun``.
         verbose: 1 for progress bars, 0 for silence.
+        callbacks: more Keras callbacks, as for ``run.train``.
 
     Returns:
         The best ``VideoCaptioner``, which is also in ``OUT/model.keras``.
@@ -136,16 +137,22 @@ def train_video_captioner(run, *, verbose=1):
         return {"objective": SelfCritical(training, captioner.tokenizer, seed=run.seed)}
 
     return train(
-        run, build=_build_captioner, scores=CaptionScores, fit_options=fit_options, verbose=verbose
+        run,
+        build=_build_captioner,
+        scores=CaptionScores,
+        fit_options=fit_options,
+        verbose=verbose,
+        callbacks=callbacks,
     )
 
 
-def train_video_qa(run, *, verbose=1):
+def train_video_qa(run, *, verbose=1, callbacks=()):
     """Trains a model that answers questions about clips, or goes on with an interrupted run.
 
     Args:
         run: a ``VideoQARun``.
         verbose: 1 for progress bars, 0 for silence.
+        callbacks: more Keras callbacks, as for ``run.train``.
 
     Returns:
         The best ``VideoQAModel``, which is also in ``OUT/model.keras``.
@@ -158,7 +165,7 @@ def train_video_qa(run, *, verbose=1):
         ValueError: an option is unknown or out of range, the data are not clips with questions,
             both splits are the same, or ``start`` reads another language.
     """
-    return train(run, build=_build_qa, scores=VQAScores, verbose=verbose)
+    return train(run, build=_build_qa, scores=VQAScores, verbose=verbose, callbacks=callbacks)
 
 
 def _build_captioner(run, training, found, optimizer):

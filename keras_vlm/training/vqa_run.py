@@ -119,12 +119,13 @@ class VQARun(TrainingRun):
         return {"questions_per_image": self.captions_per_image, **balance}
 
 
-def train_vqa(run, *, verbose=1):
+def train_vqa(run, *, verbose=1, callbacks=()):
     """Trains a model that answers questions, or goes on with a run that was interrupted.
 
     Args:
         run: a ``VQARun``.
         verbose: 1 for progress bars, 0 for silence.
+        callbacks: more Keras callbacks, as for ``run.train``.
 
     Returns:
         The best ``VQAModel``, which is also in ``OUT/model.keras``.
@@ -137,7 +138,7 @@ def train_vqa(run, *, verbose=1):
         ValueError: an option is unknown or out of range, the data have no questions, both splits
             are the same, or ``start`` reads another language.
     """
-    return train(run, build=_build, scores=VQAScores, verbose=verbose)
+    return train(run, build=_build, scores=VQAScores, verbose=verbose, callbacks=callbacks)
 
 
 def _build(run, training, found, optimizer):

@@ -15,7 +15,7 @@ MOST_FILE_LINES, MOST_FUNCTION_LINES, MOST_ARGUMENTS = 400, 60, 8
 OPTIONAL = (
     "tensorflow_datasets", "tensorflow_hub", "matplotlib", "PIL", "torch", "pycocoevalcap",
     "usearch", "qdrant_client", "easy_vqa", "keras_hub", "nicegui", "jieba", "snowballstemmer",
-    "stopwordsiso", "av",
+    "stopwordsiso", "av", "optuna",
 )  # fmt: skip
 
 

@@ -6,7 +6,13 @@ import re
 
 import pytest
 
-from keras_vlm.core.files import check_output_folder, replace_file, replace_folder, write_json
+from keras_vlm.core.files import (
+    check_output_folder,
+    replace_file,
+    replace_folder,
+    take_lock,
+    write_json,
+)
 
 
 def names(folder):
@@ -195,3 +201,11 @@ def test_check_output_folder_makes_nothing(tmp_path):
     (tmp_path / "full" / "a").touch()
     check_output_folder(tmp_path / "full", overwrite=True)
     assert names(tmp_path) == ["empty", "full", "full/a"]
+
+
+def test_a_lock_has_one_holder(tmp_path):
+    lock = take_lock(tmp_path / "lock", "mine")
+    with pytest.raises(BlockingIOError, match="^yours is taken$"):
+        take_lock(tmp_path / "lock", "yours is taken")
+    os.close(lock)
+    os.close(take_lock(tmp_path / "lock", "free again"))

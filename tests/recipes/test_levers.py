@@ -1,0 +1,166 @@
+"""The table of levers: what it compares, what it does with rows that fail, and that it goes on."""
+
+import csv
+import importlib
+import json
+import pathlib
+import statistics
+
+import pytest
+
+from keras_vlm.fusion import FUSIONS
+from keras_vlm.training import experiments
+from keras_vlm.training.captioning_run import CaptioningRun
+from keras_vlm.training.runs import RUNS
+
+RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
+HEADER = ["lever", "CIDEr-D on dev", "beside the base", "best epochs", "seeds"]
+
+
+@pytest.fixture
+def levers(monkeypatch):
+    monkeypatch.syspath_prepend(RECIPES)
+    return importlib.import_module("levers")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Trains nothing: who smooths less scores more; bfloat16 fails; remembers the runs."""
+    runs = []
+
+    def train(run, *, verbose, callbacks):
+        if run.precision == "mixed_bfloat16":
+            raise RuntimeError("no such numbers\nhere")
+        if run.start and not pathlib.Path(run.start).exists():
+            raise FileNotFoundError(run.start)
+        runs.append(run)
+        out = pathlib.Path(run.out)
+        out.mkdir(parents=True, exist_ok=True)
+        score = 0.5 - run.label_smoothing + 0.01 * run.seed
+        best = {"epoch": run.seed, "scores": {"CIDEr-D": score}}
+        scores = {"monitor": "CIDEr-D", "best": best, "history": [best]}
+        (out / "scores.json").write_text(json.dumps(scores))
+        (out / "model.keras").touch()
+
+    monkeypatch.setitem(RUNS, "captioning", (CaptioningRun, train))
+    return runs
+
+
+def read(out):
+    with (out / "levers.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_the_table(levers, trained, tmp_path, capsys):
+    levers.main(["scenes:20", "--out", str(tmp_path), "--seeds", "3"])
+    header, base, *rows = read(tmp_path)
+    assert header == HEADER
+    assert base == [levers.BASE, "0.410 ± 0.010", "+0.000", "1, 2, 3", "3"]
+    found = {row[0]: row[1:] for row in rows}
+    assert found["label smoothing: none"] == ["0.510 ± 0.010", "+0.100", "1, 2, 3", "3"]
+    assert found["label smoothing: 0.2"] == ["0.310 ± 0.010", "-0.100", "1, 2, 3", "3"]
+    assert found["precision: mixed bfloat16"] == ["failed: no such numbers\nhere", "", "", "0"]
+    assert set(levers.LEVERS) < set(found)
+    assert {"fusion: additive", "fusion: concat", "fusion: dot product"} < set(found)
+    assert not {"fusion: multi head", "fusion: attention", "word vectors"} & set(found)
+    # What fails fills one line of the table all the same.
+    text = (tmp_path / "levers.md").read_text()
+    assert "| precision: mixed bfloat16 | failed: no such numbers here |  |  | 0 |" in text
+    assert text in capsys.readouterr().out + "\n"
+
+
+def test_each_row_differs_from_the_base_by_its_lever_alone(levers, trained, tmp_path):
+    rows = {levers.BASE: {}, **levers.find_rows("my.vec", None)}
+    base = levers.small_captioner("scenes:20", tmp_path)
+    assert rows["word vectors"] == {"word_vectors": "my.vec"}
+    for name, options in rows.items():
+        run = levers.change(base, options, tmp_path, name, 2)
+        assert run.seed == 2
+        if "start" in options:
+            model = pathlib.Path(run.start)
+            assert model == tmp_path / levers.folder_name(levers.BASE) / "seed-2" / "model.keras"
+            continue
+        changed = {
+            key for key, value in vars(run).items()
+            if value != getattr(base, key) and key not in {"out", "seed"}
+        }  # fmt: skip
+        assert changed == set(options), name
+        # A row that says what the base says measures nothing.
+        assert changed or name == levers.BASE
+
+
+def test_every_fusion_has_a_row(levers):
+    fusions = {options.get("fusion") for options in levers.find_rows(None, None).values()}
+    assert fusions - {None} == {
+        name for name, kind in FUSIONS.items() if kind is not FUSIONS["attention"]
+    }
+
+
+def test_some_rows_alone(levers, trained, tmp_path, capsys):
+    levers.main(["scenes:20", "--out", str(tmp_path), "--only", "smoothing, weight decay"])
+    names = [row[0] for row in read(tmp_path)[1:]]
+    assert names == [
+        levers.BASE, "label smoothing: none", "label smoothing: 0.2", "weight decay: none",
+        "weight decay: 0.05",
+    ]  # fmt: skip
+    # One seed has no spread.
+    assert read(tmp_path)[1][1] == "0.400"
+    with pytest.raises(SystemExit):
+        levers.main(["scenes:20", "--out", str(tmp_path), "--only", "nonsense"])
+    assert "--only must be words in the names of rows" in capsys.readouterr().err
+
+
+def test_a_second_stage_without_its_base(levers, trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(experiments.SMALL_CAPTIONER, "precision", "mixed_bfloat16")
+    levers.main(["scenes:20", "--out", str(tmp_path), "--only", "goes on,smoothing: none"])
+    table = read(tmp_path)
+    assert [row[1].partition(":")[0] for row in table[1:]] == ["failed"] * 3
+    assert "model.keras" in table[3][1]
+
+
+def test_real_trainings(levers, tmp_path, capsys):
+    arguments = [
+        "scenes:24", "--out", str(tmp_path), "--epochs", "1", "--hidden-dim", "12",
+        "--image-size", "64", "--batch-size", "8", "--only", "self-critical,smoothing: none",
+    ]  # fmt: skip
+    levers.main(arguments)
+    table = read(tmp_path)
+    assert [row[0] for row in table[1:]] == [
+        levers.BASE, "label smoothing: none", "second stage: self-critical",
+    ]  # fmt: skip
+    base = float(table[1][1])
+    for row in table[1:]:
+        scores = json.loads(
+            (tmp_path / levers.folder_name(row[0]) / "seed-0" / "scores.json").read_text()
+        )
+        assert row[1] == f"{scores['best']['scores']['CIDEr-D']:.3f}"
+        assert float(row[2]) == pytest.approx(float(row[1]) - base, abs=0.0011)
+        assert row[3] == str(scores["best"]["epoch"] + 1)
+    # Features are computed once for all rows.
+    assert (tmp_path / "features").is_dir()
+    assert not list(tmp_path.glob("*/*/features"))
+    # It is done, and says so again.
+    capsys.readouterr()
+    levers.main(arguments)
+    assert read(tmp_path) == table
+    assert "epoch 1 of 1" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_all_rows_run(levers, tmp_path):
+    vectors = tmp_path / "my.vec"
+    vectors.write_text("red 0.1 0.2 0.3\ncircle 0.3 0.2 0.1\n")
+    levers.main([
+        "scenes:24", "--out", str(tmp_path / "out"), "--epochs", "1", "--hidden-dim", "12",
+        "--image-size", "64", "--batch-size", "8", "--seeds", "2", "--word-vectors", str(vectors),
+    ])  # fmt: skip
+    table = read(tmp_path / "out")
+    assert len(table) == 3 + len(levers.LEVERS) + len(set(FUSIONS.values())) - 1
+    for row in table[1:]:
+        assert not row[1].startswith("failed"), row
+        assert row[4] == "2"
+        scores = [
+            json.loads(path.read_text())["best"]["scores"]["CIDEr-D"]
+            for path in (tmp_path / "out" / levers.folder_name(row[0])).glob("seed-*/scores.json")
+        ]
+        assert row[1].startswith(f"{statistics.mean(scores):.3f} ± ")
