@@ -9,6 +9,7 @@ from keras_vlm.core.version import VERSION as __version__
 from keras_vlm.data import load_data as load_data
 from keras_vlm.data.regions import detect_regions as detect_regions
 from keras_vlm.data.regions import segment_regions as segment_regions
+from keras_vlm.data.sources import shuffle_pictures as shuffle_pictures
 from keras_vlm.decoding import BannedTokens as BannedTokens
 from keras_vlm.decoding import BeamSearch as BeamSearch
 from keras_vlm.decoding import DiverseBeamSearch as DiverseBeamSearch

@@ -45,9 +45,9 @@ among five times as many.
 
 ## How it was made
 
-`python recipes/{recipe} {data} --publish saved_models/{name}`,
+`python recipes/{recipe} {data} --publish saved_models/{name}{seeds_flag}`,
 in {minutes:.0f} minutes on two CPU cores that did other work too. {parameters:,} parameters, of
-which {backbone:,} are the backbone's.
+which {backbone:,} are the backbone's.{seeds}
 
 ## Data and terms
 
@@ -93,6 +93,5 @@ def main(stages, name, *, about, failures, data, more_data=""):
                 "flags": "" if language == "en" else f" --language {language}",
                 "unit": "words" if language == "en" else "characters",
             },
-            evaluation={},
         )
     )

@@ -28,8 +28,9 @@ Remade by `keras-vlm evaluate {name} {data} --split {split}`.
 
 ## How it was made
 
-`python recipes/{recipe} --publish saved_models/{name}`, in {minutes:.0f} minutes on two CPU cores
-that did other work too. {parameters:,} parameters, of which {backbone:,} are the backbone's.
+`python recipes/{recipe} --publish saved_models/{name}{seeds_flag}`, in
+{minutes:.0f} minutes on two CPU cores that did other work too. {parameters:,} parameters, of which
+{backbone:,} are the backbone's.{seeds}
 
 ## Data and terms
 

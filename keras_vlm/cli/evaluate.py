@@ -6,6 +6,9 @@ re-ranker's order. A model that answers questions: the official VQA accuracy, ov
 beside who does not look at the picture: the most frequent answer, and the best guess by the
 question's words, both learned from the split of --training-split.
 
+--shuffle-pictures scores the same split with its pictures permuted, each judged by the texts of
+another: what is left of the scores needs no picture.
+
 MODEL is the name of a published model, a .keras file, a SavedModel folder, or several of the first
 two joined by `+`: an ensemble, whose word probabilities are averaged. DATA is a data source (see
 `keras-vlm train --help`). Caption scores equal those of pycocoevalcap; the signature says how
@@ -13,6 +16,8 @@ scores were made, and scores with different signatures do not compare.
 
 example:
   keras-vlm evaluate captioner-lite0-lstm-flickr8k flickr8k:DIR --split dev --json scores.json
+  keras-vlm evaluate captioner.keras flickr8k:DIR --split dev --without-penalty --meteor
+  keras-vlm evaluate captioner.keras flickr8k:DIR --split dev --shuffle-pictures
   keras-vlm evaluate retriever.keras flickr8k:DIR --rerank reranker.keras
   keras-vlm evaluate vqa.keras easy_vqa --confusion confusion.png --reliability reliability.png
 """
@@ -46,6 +51,30 @@ def add_arguments(parser):
         "--confusion", metavar="PNG", help="of answers: draw which was taken for which"
     )
     add_search_arguments(parser, "a captioner's: ")
+    parser.add_argument(
+        "--length-penalty",
+        type=float,
+        help="a captioner's: hypotheses of the beam are compared by log-probability over length to "
+        "this power: 0 favours short ones, 1 long ones (default: 0.7)",
+    )
+    parser.add_argument(
+        "--without-penalty",
+        action="store_true",
+        help="a captioner's: BLEU without its brevity penalty too, as older papers report it",
+    )
+    parser.add_argument(
+        "--meteor",
+        action="store_true",
+        help="a captioner's: METEOR too (needs Java and pip install 'keras-vlm[metrics]')",
+    )
+    parser.add_argument(
+        "--shuffle-pictures",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="SEED",
+        help="permute the pictures of the split: does the picture matter? (default seed: 0)",
+    )
     parser.add_argument(
         "--folds",
         type=int,
@@ -84,9 +113,11 @@ def run(options):
         model = TwoStageRetriever(model, open_reranker(options.rerank))
     found = evaluate(
         model,
-        data[options.split],
+        _choose_examples(data, options),
         training_examples=data[options.training_split] if asks else None,
         beam_size=options.beam_size,
+        strategy=_search(options),
+        more_scores=_more_scores(options),
         batch_size=options.batch_size,
         folds=options.folds,
     )
@@ -109,3 +140,28 @@ def run(options):
     if options.json:
         found.save(options.json)
         print(f"Written: {options.json}")
+
+
+def _choose_examples(data, options):
+    """Returns the split that is scored, its pictures permuted where that is asked for."""
+    from keras_vlm.data.sources import shuffle_pictures
+
+    examples = data[options.split]
+    if options.shuffle_pictures is None:
+        return examples
+    return shuffle_pictures(examples, options.shuffle_pictures)
+
+
+def _search(options):
+    """Returns the search that a length penalty asks for, or None for that of the beam's size."""
+    from keras_vlm.decoding import BeamSearch
+
+    if options.length_penalty is None:
+        return None
+    return BeamSearch(options.beam_size, length_penalty=options.length_penalty)
+
+
+def _more_scores(options):
+    """Returns the scores that were asked for beside the usual ones."""
+    asked = {"BLEU_without_penalty": options.without_penalty, "METEOR": options.meteor}
+    return tuple(name for name, wanted in asked.items() if wanted)

@@ -18,7 +18,8 @@ and for clips one of
   msvd:CAPTIONS.txt:DIR         MSVD's file of sentences and its clips
   msr_vtt:ANNOTATIONS.json:DIR  MSR-VTT
 
-OUT gets model.keras (the best epoch), scores.json, log.csv, curves.png and run.json.
+OUT gets model.keras (the best epoch), scores.json, log.csv, curves.png, run.json and
+cost.json (seconds of each epoch, peak memory).
 
 example:
   keras-vlm train folder:my_photos --out runs/first --text lstm --epochs 10

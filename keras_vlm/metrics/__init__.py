@@ -5,6 +5,7 @@ float, with a signature. Always on freely generated text. Refuses to know models
 """
 
 from keras_vlm.metrics.captions import CAPTION_SCORES as CAPTION_SCORES
+from keras_vlm.metrics.captions import MORE_CAPTION_SCORES as MORE_CAPTION_SCORES
 from keras_vlm.metrics.captions import score_captions as score_captions
 from keras_vlm.metrics.classification import score_classification as score_classification
 from keras_vlm.metrics.retrieval import RETRIEVAL_SCORES as RETRIEVAL_SCORES

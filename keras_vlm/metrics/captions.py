@@ -5,12 +5,16 @@ import dataclasses
 from keras_vlm.core.checks import check_choice
 from keras_vlm.metrics.bleu import bleu
 from keras_vlm.metrics.cider import cider_d
+from keras_vlm.metrics.java_metrics import METEOR_VERSION, check_java_score, java_score
 from keras_vlm.metrics.ptb import ptb_tokenize
 from keras_vlm.metrics.rouge import rouge_l
 from keras_vlm.metrics.signature import Signature, describe_references
 from keras_vlm.text.units import load_jieba
 
 CAPTION_SCORES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
+# Those that have to be asked for.
+WITHOUT_PENALTY, METEOR = "BLEU_without_penalty", "METEOR"
+MORE_CAPTION_SCORES = (WITHOUT_PENALTY, METEOR)
 
 
 def split_characters(text):
@@ -59,7 +63,8 @@ class ScoreReport:
     """What ``score_captions`` returns.
 
     Attributes:
-        scores: name -> float: BLEU-1..4, ROUGE-L (0 to 1), CIDEr-D (0 to 10).
+        scores: name -> float: BLEU-1..4, ROUGE-L (0 to 1), CIDEr-D (0 to 10); where they were asked
+            for, BLEU-1..4_without_penalty and METEOR (0 to 1).
         signature: a ``Signature``; ``str`` of it is one line.
         references: the references, tokenized.
         hypotheses: the captions, tokenized.
@@ -71,12 +76,37 @@ class ScoreReport:
     hypotheses: list
 
 
+def check_more_scores(where, names, tokenizer):
+    """Raises unless these scores can be computed, before anybody waits for captions.
+
+    Args:
+        where: name of the public function that the user called.
+        names: names of ``MORE_CAPTION_SCORES``.
+        tokenizer: name of the tokenizer that splits the captions.
+
+    Raises:
+        ImportError: pycocoevalcap is missing.
+        FileNotFoundError: Java is missing.
+        ValueError: a name is unknown, or METEOR is asked of Chinese.
+    """
+    for name in names:
+        check_choice(where, "more_scores", name, MORE_CAPTION_SCORES)
+    if METEOR in names:
+        if tokenizer in {"characters", "jieba"}:
+            raise ValueError(
+                f"{where}: more_scores must not have METEOR where the tokenizer is {tokenizer!r}, "
+                f"got {tuple(names)}. Its stems, synonyms and weights are English: leave it out."
+            )
+        check_java_score(METEOR, where)
+
+
 def score_captions(
     references,
     hypotheses,
     *,
     tokenizer="ptb",
     brevity_penalty=True,
+    more_scores=(),
     split=None,
     decoding=None,
 ):
@@ -89,6 +119,9 @@ def score_captions(
             ``"characters"`` or ``"jieba"`` (Chinese characters, or words) or ``"whitespace"``
             (already tokenized).
         brevity_penalty: whether BLEU has it.
+        more_scores: names of ``MORE_CAPTION_SCORES``: ``"BLEU_without_penalty"`` for BLEU without
+            the brevity penalty beside that with it, as ``BLEU-4_without_penalty``; ``"METEOR"``,
+            of English and through Java.
         split: data and split, for the signature.
         decoding: how captions were searched for, for the signature.
 
@@ -97,6 +130,8 @@ def score_captions(
 
     Raises:
         ValueError: the lists do not match, are empty, or an option is unknown.
+        ImportError: METEOR is asked for and pycocoevalcap is missing.
+        FileNotFoundError: METEOR is asked for and there is no Java.
         TypeError: the references of a picture are not a list.
 
     Example:
@@ -105,6 +140,7 @@ def score_captions(
         (0.886, '1')
     """
     check_choice("score_captions", "tokenizer", tokenizer, SCORE_TOKENIZERS)
+    check_more_scores("score_captions", more_scores, tokenizer)
     tokenize = SCORE_TOKENIZERS[tokenizer]
     hypotheses = [tokenize(text) for text in hypotheses]
     references = [
@@ -116,6 +152,11 @@ def score_captions(
         "ROUGE-L": rouge_l(references, hypotheses),
         "CIDEr-D": cider_d(references, hypotheses),
     }
+    if WITHOUT_PENALTY in more_scores:
+        plain = bleu(references, hypotheses, brevity_penalty=False)
+        scores |= {f"{name}_without_penalty": score for name, score in plain.items()}
+    if METEOR in more_scores:
+        scores[METEOR] = java_score(METEOR, references, hypotheses)
     signature = Signature(
         tokenizer=tokenizer,
         brevity_penalty=brevity_penalty,
@@ -123,5 +164,7 @@ def score_captions(
         split=split,
         n=len(hypotheses),
         decoding=decoding,
+        without_penalty=WITHOUT_PENALTY in more_scores,
+        meteor=METEOR_VERSION if METEOR in more_scores else None,
     )
     return ScoreReport(scores, signature, references, hypotheses)

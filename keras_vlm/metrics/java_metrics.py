@@ -9,6 +9,34 @@ JAVA_METRICS = {
     "METEOR": ("pycocoevalcap.meteor.meteor", "Meteor"),
     "SPICE": ("pycocoevalcap.spice.spice", "Spice"),
 }
+# Of the program that pycocoevalcap brings and runs with its options for English.
+METEOR_VERSION = "1.5"
+
+
+def check_java_score(name, where="java_score"):
+    """Returns the class that computes a score, if everything that it needs is there.
+
+    Args:
+        name: ``"METEOR"`` or ``"SPICE"``.
+        where: name of the public function that the user called.
+
+    Returns:
+        A class of pycocoevalcap.
+
+    Raises:
+        ImportError: pycocoevalcap is missing; the message names the extra.
+        FileNotFoundError: there is no Java.
+        ValueError: the name is unknown.
+    """
+    check_choice(where, "name", name, JAVA_METRICS)
+    module, scorer = JAVA_METRICS[name]
+    made = getattr(import_extra(module, "metrics", f"The score {name}"), scorer)
+    if shutil.which("java") is None:
+        raise FileNotFoundError(
+            f"{where}: {name} needs Java, and there is no 'java' on the PATH. Install a Java "
+            "runtime, or use the scores that need none: BLEU, ROUGE-L, CIDEr-D."
+        )
+    return made
 
 
 def java_score(name, references, hypotheses):
@@ -24,21 +52,14 @@ def java_score(name, references, hypotheses):
 
     Raises:
         ImportError: pycocoevalcap is missing; the message names the extra.
-        RuntimeError: there is no Java.
+        FileNotFoundError: there is no Java.
         ValueError: the name is unknown.
 
     Source:
         Denkowski and Lavie 2014, https://aclanthology.org/W14-3348; Anderson et al. 2016,
         https://arxiv.org/abs/1607.08822.
     """
-    check_choice("java_score", "name", name, JAVA_METRICS)
-    module, scorer = JAVA_METRICS[name]
-    made = getattr(import_extra(module, "metrics", f"The score {name}"), scorer)
-    if shutil.which("java") is None:
-        raise RuntimeError(
-            f"java_score: {name} needs Java, and there is no 'java' on the PATH. Install a Java "
-            "runtime, or use the scores that need none: BLEU, ROUGE-L, CIDEr-D."
-        )
+    made = check_java_score(name)
     texts = {i: [hypothesis] for i, hypothesis in enumerate(hypotheses)}
     score, _ = made().compute_score(dict(enumerate(references)), texts)
     return float(score)

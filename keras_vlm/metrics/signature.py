@@ -16,6 +16,8 @@ class Signature:
         split: data and split, such as ``"flickr8k:dev"``, or None.
         n: number of pictures.
         decoding: how captions were searched for, or None.
+        without_penalty: whether BLEU without it stands beside.
+        meteor: version of METEOR's program, or None where it was not asked.
         version: of this package.
 
     Source:
@@ -29,17 +31,22 @@ class Signature:
     split: str | None
     n: int
     decoding: str | None
+    without_penalty: bool = False
+    meteor: str | None = None
     version: str = VERSION
 
     def __str__(self):
         """Returns everything in one line."""
+        penalties = ["yes"] * self.brevity_penalty
+        penalties += ["no"] * (self.without_penalty or not self.brevity_penalty)
         fields = {
             "tokenizer": self.tokenizer,
-            "brevity_penalty": "yes" if self.brevity_penalty else "no",
+            "brevity_penalty": "+".join(penalties),
             "references": self.references,
             "split": self.split or "unknown",
             "n": self.n,
             "decoding": self.decoding or "unknown",
+            **({"meteor": self.meteor} if self.meteor else {}),
             "keras_vlm": self.version,
         }
         return "|".join(f"{name}:{value}" for name, value in fields.items())

@@ -19,7 +19,7 @@ from keras_vlm.data.sources import ClipExamples
 from keras_vlm.decoding import BeamSearch
 from keras_vlm.metrics import score_captions, score_retrieval, score_vqa
 from keras_vlm.metrics.calibration import reliability
-from keras_vlm.metrics.captions import SCORE_TOKENIZERS, exact_match
+from keras_vlm.metrics.captions import SCORE_TOKENIZERS, check_more_scores, exact_match
 from keras_vlm.metrics.classification import frequent_confusions
 from keras_vlm.metrics.diversity import diversity
 from keras_vlm.metrics.retrieval import ranks_of_right, score_blocks
@@ -36,9 +36,9 @@ class Evaluation:
     """What ``evaluate`` returns.
 
     Attributes:
-        scores: name -> float: BLEU-1..4, ROUGE-L, CIDEr-D, of clips also ``exact_match``, the share
-            of captions that are one of the references; of a retriever, those of
-            ``score_retrieval``.
+        scores: name -> float: BLEU-1..4, ROUGE-L, CIDEr-D and ``more_scores``, of clips also
+            ``exact_match``, the share of captions that are one of the references; of a retriever,
+            those of ``score_retrieval``.
         diversity: name -> float, of the captions as the scorer splits them into words: share of
             distinct captions, vocabulary used, mean length; with ``training_examples``, share of
             novel ones. Empty for a retriever.
@@ -70,7 +70,7 @@ class Evaluation:
         write_json(path, dataclasses.asdict(self))
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - each task has options of its own
     model,
     examples,
     *,
@@ -79,13 +79,15 @@ def evaluate(
     batch_size=32,
     training_examples=None,
     folds=1,
+    more_scores=(),
     verbose=1,
 ):
     """Scores a model on a data split.
 
     A captioner captions it, and its captions are scored against the references. A retriever
     searches it, in both directions; of a ``TwoStageRetriever``, the re-ranked answers are scored. A
-    ``VQAModel`` answers its questions.
+    ``VQAModel`` answers its questions. ``shuffle_pictures(examples)`` in place of a split shows
+    what is scored by who does not look.
 
     Args:
         model: a ``Captioner``, a ``Retriever``, a ``TwoStageRetriever``, a ``VQAModel``, or
@@ -99,19 +101,29 @@ def evaluate(
             that are not copied from it word for word, or for the baselines of answers, or None.
         folds: for a retriever: equal parts that are scored apart and averaged, as in
             ``score_retrieval``.
+        more_scores: of a captioner: ``"BLEU_without_penalty"``, ``"METEOR"``, as in
+            ``score_captions``.
         verbose: 1 for a progress bar, 0 for none.
 
     Returns:
         An ``Evaluation``.
 
     Raises:
-        ValueError: the split has no captions, or questions, to score against.
+        ValueError: the split has no captions, or questions, to score against, or ``more_scores``
+            are asked for that the model or the language does not have.
         TypeError: the model is none of the above.
+        ImportError: METEOR is asked for and pycocoevalcap is missing.
+        FileNotFoundError: METEOR is asked for and there is no Java.
     """
     wanted = "questions" if hasattr(model, "answer") else "captions"
     if getattr(examples, wanted) is None:
         raise ValueError(
             f"evaluate: examples must have {wanted}, {examples.name}:{examples.split} has none."
+        )
+    if more_scores and (hasattr(model, "answer") or hasattr(model, "embed_images")):
+        raise ValueError(
+            f"evaluate: more_scores must be empty for a {type(model).__name__}, got "
+            f"{tuple(more_scores)}. They are scores of captions."
         )
     if hasattr(model, "answer"):
         return _evaluate_answers(model, examples, batch_size, training_examples, verbose)
@@ -122,16 +134,32 @@ def evaluate(
             f"evaluate: model must be a captioner or a retriever, got a {type(model).__name__}. "
             "A re-ranker is scored with a retriever: TwoStageRetriever(retriever, reranker)."
         )
-    strategy = strategy or BeamSearch(beam_size)
+    return _evaluate_captions(
+        model,
+        examples,
+        strategy or BeamSearch(beam_size),
+        batch_size,
+        training_examples,
+        tuple(more_scores),
+        verbose,
+    )
+
+
+def _evaluate_captions(
+    model, examples, strategy, batch_size, training_examples, more_scores, verbose
+):
+    """Scores the captions that a model writes for a data split."""
+    tokenizer = SCORE_TOKENIZER_OF_LANGUAGE.get(examples.language, "ptb")
+    check_more_scores("evaluate", more_scores, tokenizer)
     found = model.caption(
         examples, strategy=strategy, batch_size=batch_size, with_scores=True, verbose=verbose
     )
     best = [texts[0] for texts in found]
-    tokenizer = SCORE_TOKENIZER_OF_LANGUAGE.get(examples.language, "ptb")
     report = score_captions(
         examples.captions,
         [text for text, _ in best],
         tokenizer=tokenizer,
+        more_scores=more_scores,
         split=f"{examples.name}:{examples.split}",
         decoding=describe(strategy),
     )
@@ -146,7 +174,12 @@ def evaluate(
     varied = diversity(report.hypotheses, trained_on)
     scores, signature = dict(report.scores), str(report.signature)
     if examples.language == "zh" and importlib.util.find_spec("jieba"):
-        words = score_captions(examples.captions, [text for text, _ in best], tokenizer="jieba")
+        words = score_captions(
+            examples.captions,
+            [text for text, _ in best],
+            tokenizer="jieba",
+            more_scores=more_scores,
+        )
         # Both, for papers differ in which of them they report.
         scores |= {f"{name} (jieba)": one for name, one in words.scores.items()}
         version = importlib.metadata.version("jieba")

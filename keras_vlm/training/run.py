@@ -19,6 +19,7 @@ from keras_vlm.text import TEXT_ENCODERS
 from keras_vlm.text.foreign import PREFIX
 from keras_vlm.text.units import ANSWER_UNITS, UNITS
 from keras_vlm.training.callbacks import TrainingBackup
+from keras_vlm.training.cost import COST, RunCost
 from keras_vlm.training.plots import plot_history
 from keras_vlm.training.run_encoder import BACKBONE, is_model
 from keras_vlm.vision.augmentation import AUGMENTATIONS
@@ -43,7 +44,7 @@ class TrainingRun:
     Attributes:
         data: name of a data source, such as ``flickr8k:DIR``.
         out: output folder: ``model.keras``, ``scores.json``, ``log.csv``, ``curves.png``,
-            ``run.json``, and ``backup/`` while the run lasts.
+            ``cost.json``, ``run.json``, and ``backup/`` while the run lasts.
         split: split to train on.
         validation_split: split that chooses the best epoch; never trained on.
         language: language of the captions or questions.
@@ -196,6 +197,7 @@ def train(run, *, build, scores, fit_options=None, verbose=1, callbacks=()):
     _claim_folder(run, out)
     if (out / "model.keras").exists():
         return _finish(out)
+    cost = RunCost(out)
     data = run.open_data()
     training, validation = data[run.split], data[run.validation_split]
     if training is validation:
@@ -223,6 +225,7 @@ def train(run, *, build, scores, fit_options=None, verbose=1, callbacks=()):
                 training_examples=training,
             ),
             *callbacks,
+            cost,
             # Last: what the scores wrote for an epoch is there before the epoch counts as done.
             # It stays until the model is there: whatever happens from here on is not trained again.
             TrainingBackup(out / "backup", delete_checkpoint=False),
@@ -301,7 +304,7 @@ def _claim_folder(run, out):
         return
     # Before its first backup a run has nothing to lose: a wrong option may be put right.
     if not any((out / name).exists() for name in ("backup", "model.keras")):
-        for name in (START, BACKBONE, "best.keras", "scores.json", "log.csv"):
+        for name in (START, BACKBONE, "best.keras", "scores.json", "log.csv", COST):
             (out / name).unlink(missing_ok=True)
         write_json(note, options)
         return

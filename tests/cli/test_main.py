@@ -14,7 +14,15 @@ import pytest
 import tensorflow as tf
 from oracles import scenes_captioner, scenes_reranker, scenes_retriever
 
-from keras_vlm import TwoStageRetriever, evaluate, list_models, load, load_data
+from keras_vlm import (
+    BeamSearch,
+    TwoStageRetriever,
+    evaluate,
+    list_models,
+    load,
+    load_data,
+    shuffle_pictures,
+)
 from keras_vlm.cli.main import COMMANDS, main
 from keras_vlm.training.captioning_run import CaptioningRun
 from keras_vlm.training.retrieval_run import RetrievalRun
@@ -145,6 +153,45 @@ def test_evaluate(model_path, photos, tmp_path, capsys):
     }
     assert f"{expected.scores['CIDEr-D']:.4f}" in out
     assert expected.signature in out
+
+
+def test_evaluate_by_other_searches_and_scores(model_path, photos, tmp_path, capsys):
+    report = tmp_path / "scores.json"
+    flags = ["--length-penalty", 0.2, "--without-penalty", "--shuffle-pictures", 5]
+    arguments = ["evaluate", model_path, f"folder:{photos}", "--split", "train", "--json", report]
+    code, out, _ = run([*arguments, *flags, "--beam-size", 2], capsys)
+    assert code == 0
+    found = json.loads(report.read_text())
+    expected = evaluate(
+        load(model_path),
+        shuffle_pictures(load_data(f"folder:{photos}")["train"], 5),
+        strategy=BeamSearch(2, length_penalty=0.2),
+        more_scores=("BLEU_without_penalty",),
+        verbose=0,
+    )
+    assert found["scores"] == pytest.approx(expected.scores)
+    assert found["predictions"] == expected.predictions
+    assert found["signature"] == expected.signature
+    for part in (
+        "brevity_penalty:yes+no|", ":train:shuffled(seed=5)|",
+        "BeamSearch(beam_size=2, length_penalty=0.2)",
+    ):  # fmt: skip
+        assert part in found["signature"]
+    assert "BLEU-4_without_penalty" in out
+    # What the help says is usual is: the signature leaves it out.
+    run([*arguments, "--length-penalty", 0.7, "--shuffle-pictures"], capsys)
+    signature = json.loads(report.read_text())["signature"]
+    assert ":shuffled(seed=0)|" in signature
+    assert "|decoding:BeamSearch(beam_size=3)|" in signature
+
+
+def test_meteor_without_java_is_one_line(model_path, photos, monkeypatch, capsys):
+    pytest.importorskip("pycocoevalcap", reason="METEOR comes with pycocoevalcap")
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    asked = ["evaluate", model_path, f"folder:{photos}", "--split", "test", "--meteor"]
+    code, _, err = run(asked, capsys)
+    assert code == 1
+    assert err.startswith("keras-vlm evaluate: evaluate: METEOR needs Java")
 
 
 def test_export_then_caption_and_evaluate_the_saved_model(model_path, photos, tmp_path, capsys):

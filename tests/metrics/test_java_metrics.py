@@ -50,7 +50,7 @@ def test_missing_java_is_said_before_it_is_called(name, fake_package, monkeypatc
     monkeypatch.setattr(shutil, "which", lambda program: None)
     monkeypatch.setattr(FakeScorer, "compute_score", None)
     message = rf"java_score: {name} needs Java, and there is no 'java' on the PATH"
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(FileNotFoundError, match=message):
         java_score(name, REFERENCES, HYPOTHESES)
 
 

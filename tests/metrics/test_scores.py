@@ -190,7 +190,7 @@ def test_java_scores_say_what_is_missing(monkeypatch):
     with pytest.raises(ValueError, match="METEORR"):
         java_score("METEORR", [["a"]], ["a"])
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(RuntimeError, match="needs Java"):
+    with pytest.raises(FileNotFoundError, match="needs Java"):
         java_score("METEOR", [["a"]], ["a"])
 
 

@@ -1,9 +1,11 @@
 """Every recipe runs from data to a folder to publish, and belongs to a published model."""
 
+import importlib.util
 import json
 import pathlib
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import pytest
 
 from keras_vlm import load
 from keras_vlm.data.moving_scenes import draw_moving_scenes, render_clip
+from keras_vlm.export.served import open_saved_model
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = sorted(
@@ -39,6 +42,30 @@ def task_of(recipe):
     """The task of a recipe, by its file's name."""
     first, second = recipe.stem.split("_")[:2]
     return f"{first}-{second}" if first == "video" else first
+
+
+def check_captioning_card(folder, scores):
+    """A captioner's card has every search, the shuffled pictures, and what it has cost."""
+    card = (folder / "published" / "card.md").read_text(encoding="utf-8")
+    searches = ["greedy", "beam 3", "beam 5"]
+    assert list(scores["rows"])[:3] == searches
+    [shuffled] = list(scores["rows"])[3:]
+    assert shuffled in {f"{search}, pictures shuffled" for search in searches}
+    for row in [*searches, shuffled]:
+        assert f"| {row} | {scores['rows'][row]['scores']['BLEU-1']:.3f} |" in card
+    for score in scores["scores"].values():
+        assert f"{score:.3f}" in card
+    for part in ("BLEU-4 without penalty", scores["signature"], "--shuffle-pictures"):
+        assert part in card
+    english = scores["signature"].startswith("tokenizer:ptb")
+    java = shutil.which("java") and importlib.util.find_spec("pycocoevalcap")
+    assert ("METEOR" in card) == english
+    assert ("METEOR" in scores["scores"]) == bool(english and java)
+    assert ("not measured (Java)" in card) == bool(english and not java)
+    assert scores["size_mb"] > 1
+    assert scores["peak_memory_mb"] > 100
+    assert 0 < scores["training_minutes"] < 60
+    assert "# Worst by CIDEr-D" in (folder / "run" / "to_look_at.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -77,8 +104,13 @@ def test_smoke(recipe, tmp_path):
     assert "--smoke makes a toy" in again.stderr
     photo = ROOT / "tests" / "photos" / "photo.jpg"
     published = load(tmp_path / "published")
+    [served] = (tmp_path / "run" / "served").glob("*/1")
+    assert (served / "saved_model.pb").stat().st_size
     if task == "captioning":
-        assert isinstance(published.caption(photo)[0], str)
+        check_captioning_card(tmp_path, scores)
+        width = int(re.search(r"beam_size=(\d)", scores["signature"]).group(1))
+        [caption] = published.caption(photo, beam_size=width)
+        assert open_saved_model(served).caption(photo) == [caption]
     elif task.startswith("video"):
         clip = render_clip(draw_moving_scenes(1)[0], published.num_frames)
         if task == "video-qa":

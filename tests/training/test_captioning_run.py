@@ -47,7 +47,9 @@ TINY = {
     "learning_rate": 0.01,
     "average": 0.5,
 }
-FILES = ["curves.png", "features", "log.csv", "model.keras", "run.json", "scores.json"]
+FILES = [
+    "cost.json", "curves.png", "features", "log.csv", "model.keras", "run.json", "scores.json",
+]  # fmt: skip
 
 
 def make_run(out, **options):

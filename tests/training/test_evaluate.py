@@ -1,7 +1,9 @@
 """Evaluation: the scores are those of the captions that the model writes by itself."""
 
+import collections
 import json
 import math
+import shutil
 
 import keras
 import numpy as np
@@ -19,6 +21,7 @@ from keras_vlm.decoding import (
     Sampling,
 )
 from keras_vlm.fusion import FUSIONS
+from keras_vlm.metrics import captions as captions_module
 from keras_vlm.metrics import score_captions
 from keras_vlm.tasks.captioning import build_captioner
 from keras_vlm.text import LSTMDecoder, Tokenizer
@@ -107,6 +110,106 @@ def test_the_signature_says_how_the_scores_were_made():
         "n": "3",
         "decoding": "BeamSearch(beam_size=5)",
     }
+
+
+def plain_bleu(references, hypotheses, most):
+    """BLEU without brevity penalty, counted one n-gram after the other."""
+    logarithms = 0.0
+    for n in range(1, most + 1):
+        right = total = 0
+        for texts, hypothesis in zip(references, hypotheses, strict=True):
+            counts = [
+                collections.Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+                for words in (text.split() for text in [hypothesis, *texts])
+            ]
+            total += counts[0].total()
+            for ngram, times in counts[0].items():
+                right += min(times, max(each[ngram] for each in counts[1:]))
+        logarithms += math.log(right / total)
+    return math.exp(logarithms / most)
+
+
+def test_bleu_without_its_brevity_penalty_stands_beside():
+    references = [["a dog runs on the green grass", "the dog is in here"], ["two men sit down"]]
+    captions = ["a dog runs on sand", "two men"]
+    parrot = Parrot([[(text, -0.5)] for text in captions])
+    asked = {"more_scores": ("BLEU_without_penalty",), "verbose": 0}
+    found = evaluate(parrot, make_examples(references), **asked)
+    usual = evaluate(parrot, make_examples(references), verbose=0)
+    plain = {name: found.scores[name] for name in found.scores if name not in usual.scores}
+    assert list(plain) == [f"BLEU-{n}_without_penalty" for n in range(1, 5)]
+    for n in (1, 2, 3):
+        expected = plain_bleu(references, captions, n)
+        assert plain[f"BLEU-{n}_without_penalty"] == pytest.approx(expected, rel=1e-6)
+        # Seven words where people need nine at least.
+        assert usual.scores[f"BLEU-{n}"] < 0.95 * expected
+    assert {name: found.scores[name] for name in usual.scores} == usual.scores
+    assert found.signature == usual.signature.replace("penalty:yes|", "penalty:yes+no|")
+    # Of Chinese, by characters and by words.
+    pytest.importorskip("jieba", reason="jieba is not installed (extra 'zh')")
+    parrot = Parrot([[("一只狗", -0.5)]])
+    found = evaluate(parrot, make_examples([["一只狗在跑。"]], "zh"), **asked)
+    assert found.scores["BLEU-1_without_penalty"] == pytest.approx(1)
+    assert found.scores["BLEU-1_without_penalty (jieba)"] == pytest.approx(1)
+    assert found.scores["BLEU-1 (jieba)"] < 0.7
+
+
+def test_meteor_is_given_what_the_other_scores_are_given(monkeypatch):
+    given = []
+
+    def score(name, references, hypotheses):
+        given.append((name, references, hypotheses))
+        return 0.25
+
+    monkeypatch.setattr(captions_module, "check_java_score", lambda *_: None)
+    monkeypatch.setattr(captions_module, "java_score", score)
+    parrot = Parrot([[(text, -0.5)] for text in ("A dog, runs!", "two men", "")])
+    found = evaluate(parrot, make_examples(REFERENCES), more_scores=("METEOR",), verbose=0)
+    assert found.scores["METEOR"] == 0.25
+    assert "|meteor:1.5|" in found.signature
+    [(name, references, hypotheses)] = given
+    assert name == "METEOR"
+    assert references[0] == ["a dog runs on the grass", "the dog running"]
+    assert hypotheses == ["a dog runs", "two men", ""]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("java") is None, reason="METEOR is a Java program; no java here")
+# pycocoevalcap leaves the pipes to its Java process to the garbage collector.
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_meteor_is_that_of_pycocoevalcap():
+    meteor = pytest.importorskip("pycocoevalcap.meteor.meteor", reason="no pycocoevalcap")
+    captions = ["A dog runs!", "two men sit at the table", ""]
+    parrot = Parrot([[(text, -0.5)] for text in captions])
+    found = evaluate(parrot, make_examples(REFERENCES), more_scores=("METEOR",), verbose=0)
+    references = {
+        0: ["a dog runs on the grass", "the dog running"],
+        1: ["two men", "two old men", "men at a table"],
+        2: ["a red bike"],
+    }
+    hypotheses = {0: ["a dog runs"], 1: ["two men sit at the table"], 2: [""]}
+    expected, _ = meteor.Meteor().compute_score(references, hypotheses)
+    assert found.scores["METEOR"] == pytest.approx(expected)
+    assert 0.1 < expected < 0.6
+
+
+def test_what_cannot_be_scored_is_said_before_the_captions_are_written(monkeypatch):
+    parrot = Parrot([[("a dog", -0.5)]] * 3)
+    monkeypatch.setattr(parrot, "caption", None)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    cases = [
+        (FileNotFoundError, "evaluate: METEOR needs Java", "en", ("METEOR",)),
+        (ValueError, "more_scores must not have METEOR where the tok.*'characters'", "zh",
+         ("METEOR",)),
+        (ValueError, "more_scores must be one of .*got 'METEO'.*mean 'METEOR'", "en", ("METEO",)),
+    ]  # fmt: skip
+    for kind, message, language, asked in cases:
+        with pytest.raises(kind, match=message):
+            evaluate(parrot, make_examples(REFERENCES, language), more_scores=asked)
+    with pytest.raises(ValueError, match=r"more_scores must be empty for a Retriever, got \('MET"):
+        evaluate(scenes_retriever("bag"), make_examples(REFERENCES), more_scores=("METEOR",))
 
 
 def test_chinese_is_scored_by_characters_and_by_words():

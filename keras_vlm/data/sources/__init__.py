@@ -25,6 +25,7 @@ from keras_vlm.data.sources.moving_scenes import open_moving_scenes
 from keras_vlm.data.sources.msr_vtt import open_msr_vtt
 from keras_vlm.data.sources.msvd import open_msvd
 from keras_vlm.data.sources.scenes import open_scenes
+from keras_vlm.data.sources.shuffling import shuffle_pictures as shuffle_pictures
 from keras_vlm.data.sources.tfds import open_tfds
 from keras_vlm.data.sources.vqa_v2 import open_vqa_v2
 from keras_vlm.data.sources.webdataset import open_webdataset

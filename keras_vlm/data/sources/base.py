@@ -129,7 +129,7 @@ class Examples(abc.ABC):
         # copy it. An empty split never gets here.
         with tf.init_scope():
             self._image_ids = tf.constant(self.image_ids)
-            self._texts = _constant_texts(self.captions, self.questions)
+            self._texts = constant_texts(self.captions, self.questions)
         if regions is not None:
             self._add_regions(regions)
 
@@ -217,7 +217,7 @@ class Examples(abc.ABC):
         ]
         twin.hurt = tuple(s for s in steps if s in HURT_TARGETS and not hurt_targets) or self.hurt
         with tf.init_scope():
-            twin._texts = {**self._texts, **_constant_texts(twin.captions, None)}
+            twin._texts = {**self._texts, **constant_texts(twin.captions, None)}
         return twin
 
     def _add_regions(self, regions):
@@ -233,7 +233,7 @@ class Examples(abc.ABC):
             )
         self.regions = list(regions)
         with tf.init_scope():
-            texts = _constant_texts(self.captions, self.questions)
+            texts = constant_texts(self.captions, self.questions)
             self._texts = {**texts, **region_tensors(self.regions)}
 
     @abc.abstractmethod
@@ -361,7 +361,7 @@ class BytesExamples(PictureExamples):
         return self._images[index]
 
 
-def _constant_texts(captions, questions):
+def constant_texts(captions, questions):
     """Returns the tensors of a split's texts, by the keys of an example."""
     texts = {}
     if captions is not None:
