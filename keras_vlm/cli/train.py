@@ -61,6 +61,11 @@ HELP = {
     "self-critical stage, or for photos of your own; words that it does not know stay unknown",
     "objective": "cross_entropy, or self_critical: follow the CIDEr-D of captions that the model "
     "draws itself; a second stage after --start",
+    "num_samples": "with self_critical: captions drawn for each picture",
+    "bleu_reward": "with self_critical: what BLEU-4 (0 to 1) counts in a caption's reward beside "
+    "CIDEr-D (0 to 10)",
+    "cross_entropy_share": "with self_critical: share, 0 to 1, of the references' cross-entropy in "
+    "the loss",
     "backbone": "vgg16, efficientnet_b0, efficientnet_lite0 (weights included), conv_small, ..., "
     "hub:DIR_OR_URL, keras_hub:PRESET, or a model of this package, whose encoder is taken over",
     "trainable_from": "fine-tune the backbone from this layer on; 'all' for all of it",

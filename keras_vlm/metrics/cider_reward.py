@@ -1,12 +1,18 @@
 """CIDEr-D of token ids, quick enough to be the reward of every training step.
 
 Refuses to know words and models. Dimension letters: B batch, S samples a picture, K references a
-picture, T text positions, R rows, U different n-grams.
+picture, T text positions, U most different n-grams of a picture.
 """
 
 import numpy as np
 
-LONGEST = 4
+from keras_vlm.metrics.id_ngrams import (
+    LONGEST,
+    check_numbers_fit,
+    count_in_pictures,
+    number_ngrams,
+)
+from keras_vlm.metrics.ngrams import look_up
 
 
 class CiderReward:
@@ -30,22 +36,20 @@ class CiderReward:
     """
 
     def __init__(self, documents, vocabulary_size, *, sigma=6.0):
-        if vocabulary_size**LONGEST >= 2**63:
-            raise ValueError(
-                f"CiderReward: vocabulary_size must be below {int(2 ** (63 / LONGEST))}, got "
-                f"{vocabulary_size}."
-            )
-        self._base = vocabulary_size
+        self._vocabulary_size = check_numbers_fit("CiderReward", vocabulary_size)
         self._sigma = sigma
         documents = np.asarray(documents)
         self._log_total = np.log(len(documents))
         owners = np.repeat(np.arange(len(documents)), documents.shape[1])
         self._frequencies = []
         for n in range(1, LONGEST + 1):
-            rows, grams = self._ngrams(documents.reshape(-1, documents.shape[-1]), n)
+            rows, grams = number_ngrams(
+                documents.reshape(-1, documents.shape[-1]), n, vocabulary_size
+            )
             kinds, index = np.unique(grams, return_inverse=True)
             pairs = np.unique(owners[rows] * len(kinds) + index)
-            self._frequencies.append((kinds, np.bincount(pairs % len(kinds))))
+            frequencies = np.bincount(pairs % max(len(kinds), 1), minlength=len(kinds))
+            self._frequencies.append((kinds, frequencies))
 
     def __call__(self, samples, references):
         """Scores samples.
@@ -57,47 +61,26 @@ class CiderReward:
         Returns:
             [B,S] float32, from 0 to 10.
         """
-        batch, count = samples.shape[:2]
+        count = samples.shape[1]
         rows = np.concatenate([samples, references], axis=1)
         given = (references != 0).any(axis=-1)
-        pairs = np.maximum((rows != 0).sum(axis=-1) - 1, 0).astype(np.float32)
+        pairs = np.maximum((rows != 0).sum(axis=-1) - 1, 0)
         apart = pairs[:, :count, None] - pairs[:, None, count:]
         closeness = np.exp(-(apart**2) / (2 * self._sigma**2)) * given[:, None, :]
-        similarity = np.zeros((batch, count, references.shape[1]), np.float32)
-        for n in range(1, LONGEST + 1):
-            similarity += self._cosines(rows, count, n)
+        similarity = sum(self._cosines(rows, count, n) for n in range(1, LONGEST + 1))
         totals = (similarity * closeness).sum(axis=-1) / np.maximum(given.sum(axis=-1), 1)[:, None]
         return (10 / LONGEST * totals).astype(np.float32)
 
-    def _ngrams(self, rows, n):
-        """Returns the row and the number of each n-gram of rows [R,T]."""
-        windows = np.lib.stride_tricks.sliding_window_view(rows.astype(np.int64), n, axis=1)
-        numbers = windows @ (self._base ** np.arange(n, dtype=np.int64)[::-1])
-        real = windows[..., -1] != 0
-        return np.nonzero(real)[0], numbers[real]
-
     def _cosines(self, rows, count, n):
         """Returns [B,S,K]: each reference's clipped cosine to each sample, for one n."""
-        batch, per_picture, length = rows.shape
-        owners, grams = self._ngrams(rows.reshape(-1, length), n)
-        kinds, index = np.unique(grams, return_inverse=True)
-        if not len(kinds):
-            return np.zeros((batch, count, per_picture - count), np.float32)
-        counts = np.bincount(owners * len(kinds) + index, minlength=rows[..., 0].size * len(kinds))
-        weights = counts.reshape(batch, per_picture, len(kinds)) * self._rarity(kinds, n)
+        counts, grams = count_in_pictures(rows, n, self._vocabulary_size)
+        weights = counts * self._rarity(grams, n)[:, None]
         norms = np.linalg.norm(weights, axis=-1)
-        products = np.empty((batch, count, per_picture - count), np.float32)
-        for picture, (mine, size) in enumerate(zip(weights, norms, strict=True)):
-            # Only n-grams of the references count.
-            mine = mine[:, mine[count:].any(axis=0)]
-            found = np.minimum(mine[:count, None], mine[None, count:]) * mine[None, count:]
-            scale = size[:count, None] * size[None, count:]
-            products[picture] = found.sum(axis=-1) / np.where(scale > 0, scale, np.inf)
-        return products
+        samples, references = weights[:, :count, None], weights[:, None, count:]
+        products = (np.minimum(samples, references) * references).sum(axis=-1)
+        scale = norms[:, :count, None] * norms[:, None, count:]
+        return products / np.where(scale > 0, scale, np.inf)
 
-    def _rarity(self, kinds, n):
-        """Returns the inverse document frequency of n-grams [U]."""
-        known, frequencies = self._frequencies[n - 1]
-        places = np.minimum(np.searchsorted(known, kinds), len(known) - 1)
-        frequency = np.where(known[places] == kinds, frequencies[places], 1)
-        return self._log_total - np.log(frequency)
+    def _rarity(self, grams, n):
+        """Returns the inverse document frequency of n-grams [B,U]."""
+        return self._log_total - np.log(np.maximum(look_up(*self._frequencies[n - 1], grams), 1))

@@ -69,13 +69,13 @@ def look_up(keys, values, wanted):
     Args:
         keys: [E] int64, ascending.
         values: [E] numbers.
-        wanted: [Q] int64.
+        wanted: [...] int64.
 
     Returns:
-        [Q] numbers.
+        [...] numbers.
     """
     if not len(keys):
-        return np.zeros(len(wanted), dtype=values.dtype)
+        return np.zeros(np.shape(wanted), dtype=values.dtype)
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[places] == wanted, values[places], 0)
 

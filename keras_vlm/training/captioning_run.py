@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import keras
 
+from keras_vlm.core.checks import check_number
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.tasks.captioning import Captioner, build_captioner
 from keras_vlm.text import TEXT_DECODERS
@@ -29,7 +30,12 @@ class CaptioningRun(TrainingRun):
 
     Attributes:
         objective: ``"cross_entropy"``, or ``"self_critical"`` for a second stage that follows the
-            CIDEr-D of captions the model draws itself (``SelfCritical``) and wants ``start``.
+            CIDEr-D of captions the model draws itself (``SelfCritical``) and wants ``start``. The
+            next three go with it alone.
+        num_samples: captions that are drawn for each picture.
+        bleu_reward: what a caption's BLEU-4 (0 to 1) counts in its reward beside its CIDEr-D (0 to
+            10); 0 leaves it out.
+        cross_entropy_share: share, from 0 to 1, of the cross-entropy of the references in the loss.
         text: ``"lstm"``, ``"gru"`` or ``"transformer"``.
         fusion: name of a fusion.
         hidden_dim: model width.
@@ -52,6 +58,9 @@ class CaptioningRun(TrainingRun):
     }
 
     objective: str = "cross_entropy"
+    num_samples: int = 5
+    bleu_reward: float = 0.0
+    cross_entropy_share: float = 0.0
     text: str = "transformer"
     fusion: str = "attention"
     hidden_dim: int = 384
@@ -71,6 +80,7 @@ class CaptioningRun(TrainingRun):
                 f"CaptioningRun: start must be a captioner with the objective {self.objective!r}, "
                 "got None. It is a second stage: train with cross_entropy first."
             )
+        self._check_self_critical()
         usual = UNIT_OF_LANGUAGE.get(self.language)
         spaced = usual is not None and UNITS[usual].separator
         if self.unit and spaced and not UNITS[self.unit].separator:
@@ -78,6 +88,26 @@ class CaptioningRun(TrainingRun):
                 f"CaptioningRun: unit must be one that writes spaces between words, as 'word' and "
                 f"'piece' do, where the language is {self.language!r}, got {self.unit!r}."
             )
+
+    def _check_self_critical(self):
+        """Checks the options of the self-critical objective.
+
+        Raises:
+            ValueError: one is out of range, or given with another objective.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in ("num_samples", "bleu_reward", "cross_entropy_share"):
+            value = getattr(self, name)
+            if self.objective != "self_critical" and value != defaults[name]:
+                raise ValueError(
+                    f"CaptioningRun: {name} must be left out with the objective "
+                    f"{self.objective!r}, got {value!r}. It goes with 'self_critical'."
+                )
+        where = "CaptioningRun"
+        check_number(where, "num_samples", self.num_samples, minimum=2, integer=True)
+        check_number(where, "bleu_reward", self.bleu_reward, minimum=0)
+        share = self.cross_entropy_share
+        check_number(where, "cross_entropy_share", share, minimum=0, maximum=1)
 
 
 def train_captioner(run, *, verbose=1, callbacks=()):
@@ -99,20 +129,40 @@ def train_captioner(run, *, verbose=1, callbacks=()):
         ValueError: an option is unknown or out of range, both splits are the same, or ``start``
             writes another language.
     """
-
-    def fit_options(training, captioner):
-        if run.objective == "cross_entropy":
-            return {}
-        return {"objective": SelfCritical(training, captioner.tokenizer, seed=run.seed)}
-
     return train(
         run,
         build=_build,
         scores=CaptionScores,
-        fit_options=fit_options,
+        fit_options=objective_of(run),
         verbose=verbose,
         callbacks=callbacks,
     )
+
+
+def objective_of(run):
+    """Returns what ``train`` asks for the arguments of ``fit``: those of a run's objective.
+
+    Args:
+        run: a ``CaptioningRun``.
+
+    Returns:
+        A function of the training split and the captioner -> a dict.
+    """
+
+    def fit_options(training, captioner):
+        if run.objective == "cross_entropy":
+            return {}
+        objective = SelfCritical(
+            training,
+            captioner.tokenizer,
+            num_samples=run.num_samples,
+            bleu_weight=run.bleu_reward,
+            cross_entropy_share=run.cross_entropy_share,
+            seed=run.seed,
+        )
+        return {"objective": objective}
+
+    return fit_options
 
 
 def _build(run, training, found, optimizer):

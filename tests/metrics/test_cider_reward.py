@@ -47,6 +47,16 @@ def test_frequencies_are_those_of_the_documents():
     assert np.abs(other - whole).max() > 1e-3
 
 
+def test_rows_shorter_than_the_longest_ngram():
+    references = np.array([[[4, 5, 3], [4, 3, 0]], [[5, 3, 0], [6, 4, 3]]])
+    samples = np.array([[[4, 5, 3]], [[6, 3, 0]]])
+    found = CiderReward(references, V)(samples, references)
+    texts = [[text_of(row) for row in rows] for rows in references]
+    expected = cider_d_each(texts, [text_of(rows[0]) for rows in samples])
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-5)
+    assert found[0, 0] > 0
+
+
 def test_breaking_off_costs():
     full = np.array([[[4, 5, 6, 7, 3, 0]]])
     broken = np.array([[[4, 5, 6, 7, 0, 0]]])

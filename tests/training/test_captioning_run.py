@@ -556,6 +556,34 @@ def test_self_critical_is_a_second_stage(tmp_path):
         make_run(tmp_path, objective="self_critical")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "wrong", "message"),
+    [
+        ("num_samples", 3, 1, "must be a whole number >= 2, got 1"),
+        ("bleu_reward", 2.0, -1.0, "must be a number >= 0, got -1.0"),
+        ("cross_entropy_share", 0.2, 1.1, "must be a number from 0 to 1, got 1.1"),
+    ],
+)
+def test_options_of_the_self_critical_objective(finished, tmp_path, option, value, wrong, message):
+    with pytest.raises(
+        ValueError,
+        match=f"CaptioningRun: {option} must be left out with the objective 'cross_entropy', got "
+        f"{value}. It goes with 'self_critical'",
+    ):
+        make_run(tmp_path, **{option: value})
+    with pytest.raises(ValueError, match=f"CaptioningRun: {option} {message}"):
+        go_on(finished, tmp_path, objective="self_critical", **{option: wrong})
+    chosen = go_on(finished, tmp_path, objective="self_critical", **{option: value})
+    training = load_data(chosen.data)["train"]
+    objective = captioning_run.objective_of(chosen)(training, finished[1])["objective"]
+    assert getattr(objective, {"bleu_reward": "bleu_weight"}.get(option, option)) == value
+    usual = go_on(finished, tmp_path, objective="self_critical")
+    objective = captioning_run.objective_of(usual)(training, finished[1])["objective"]
+    assert (objective.num_samples, objective.bleu_weight) == (5, 0)
+    assert objective.cross_entropy_share == 0
+    assert captioning_run.objective_of(make_run(tmp_path))(training, finished[1]) == {}
+
+
 def test_what_a_run_cannot_go_on_from(finished, tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing.keras: neither a file nor a published"):
         train_captioner(go_on(finished, tmp_path / "a", start="nothing.keras"), verbose=0)

@@ -93,7 +93,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
     decoder = Bandit(logits)
     objective = SelfCritical(examples, tokenizer, num_samples=2000)
     # Frequencies of a collection in which no word is in all documents.
-    objective._reward = CiderReward(np.concatenate([targets, targets[:, ::-1] + 4]), words + 4)
+    objective._cider = CiderReward(np.concatenate([targets, targets[:, ::-1] + 4]), words + 4)
 
     class Model:
         text_decoder = decoder
@@ -114,7 +114,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
             sentence[0, 0, :3] = [first, 3 if first == 3 else second, 3]
             sentence[0, 0, 1 if first == 3 else 2 if second == 3 else 3 :] = 0
             probability = tf.exp(log_probs[0, first] + log_probs[1, second])
-            earned = float(objective._reward(sentence, targets)[0, 0])
+            earned = float(objective.judge(sentence, targets)[0, 0])
             expected += probability * earned
             mean_length += float(probability) * np.count_nonzero(sentence)
     # The surrogate is a mean over words, the expectation one over sentences.
@@ -125,7 +125,73 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
     assert np.abs(gradient[:2, allowed]).max() > 0.1
 
 
-@pytest.mark.parametrize(("option", "value"), [("num_samples", 1), ("seed", -1)])
+def test_the_reward_is_the_weighted_sum_of_both_scores(examples):
+    tokenizer = scenes_captioner().tokenizer
+    captions = [tokenizer(texts).numpy()[:, 1:] for texts in examples.captions]
+    references = np.stack([texts[:2] for texts in captions[:11]])
+    samples = np.roll(references, 1, axis=0)
+    samples[:5, 0] = references[:5, 1]
+    cider, bleu, both = (
+        SelfCritical(examples, tokenizer, **weights).judge(samples, references)
+        for weights in (
+            {},
+            {"cider_weight": 0.0, "bleu_weight": 1.0},
+            {"cider_weight": 0.5, "bleu_weight": 3.0},
+        )
+    )
+    np.testing.assert_allclose(both, 0.5 * cider + 3 * bleu, rtol=1e-5)
+    assert bleu[:5, 0] == pytest.approx(1, abs=1e-5)
+    assert cider[:5, 0].min() > 1
+    assert 0 <= bleu.min() < 0.5
+
+
+def step_of(options, dropout, examples):
+    """How one step of SGD moves the decoder: by cross-entropy (None), or by ``SelfCritical``."""
+    model = scenes_captioner()
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout) and layer.rate:
+            layer.rate = dropout
+    model.compile(keras.optimizers.SGD(1.0), model.loss)
+    batches = model.batches(examples, 31, shuffle=False, captions_per_image=3)
+    objective = None if options is None else SelfCritical(examples, model.tokenizer, **options)
+    before = [weight.numpy() for weight in model.trainable_variables]
+    keras.utils.set_random_seed(5)
+    model.fit(batches, verbose=0, objective=objective)
+    after = [weight.numpy() for weight in model.trainable_variables]
+    return [new - old for new, old in zip(after, before, strict=True)]
+
+
+def test_the_cross_entropy_of_a_mixed_loss_is_that_of_fit(examples):
+    """Dropout, label smoothing and all: with the whole share, fit and the mix are one."""
+    plain = step_of(None, 0.4, examples)
+    mixed = step_of({"cross_entropy_share": 1}, 0.4, examples)
+    for ours, theirs in zip(mixed, plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    without = step_of(None, 0.0, examples)
+    assert max(np.abs(a - b).max() for a, b in zip(plain, without, strict=True)) > 1e-3
+
+
+def test_a_mixed_loss_is_the_mean_of_both(examples):
+    plain, critical, mixed = (
+        step_of(options, 0.0, examples)
+        for options in (None, {}, {"cross_entropy_share": 0.3})
+    )
+    for ours, first, second in zip(mixed, plain, critical, strict=True):
+        np.testing.assert_allclose(ours, 0.3 * first + 0.7 * second, atol=1e-5)
+    assert max(np.abs(step).max() for step in critical) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("num_samples", 1),
+        ("seed", -1),
+        ("cider_weight", -0.5),
+        ("cider_weight", 0.0),
+        ("bleu_weight", -1.0),
+        ("cross_entropy_share", 1.5),
+    ],
+)
 def test_wrong_options(examples, option, value):
     with pytest.raises(ValueError, match=f"SelfCritical: {option} must be .*got {value}"):
         SelfCritical(examples, scenes_captioner().tokenizer, **{option: value})
