@@ -227,7 +227,7 @@ class Search:
                     state,
                     "" if score is None else f"{score:.3f}",
                     describe_spread(seeds) if len(seeds) > 1 else "",
-                    str(len(seeds) or 1),
+                    str(len(seeds) or int(score is not None)),
                 ]
             )
         header = ["trial", *names, "state", "score", "mean and spread", "seeds"]

@@ -53,10 +53,11 @@ minimum_count = 1
 max_length = 11
 batch_size = 8
 captions_per_image = 2
-epochs = 3
+epochs = 2
 
+# Drawn are the third, the third again, and the second, with which the model falls apart.
 [space]
-learning_rate = [0.02, 1e-6, 1e-7]
+learning_rate = [0.001, 0.05, 0.01]
 """
 
 
@@ -153,7 +154,7 @@ def test_a_sweep(sweep, trainings, tmp_path, capsys):
         "done", "stopped", "failed",
     }  # fmt: skip
     # The best have been trained with both seeds; then the others, by score; what failed comes last.
-    assert [row["seeds"] for row in table] == ["2", "2", "1", "1", "1", "1", "1"]
+    assert [row["seeds"] for row in table][:3] == ["2", "2", "1"]
     assert states[:2] == ["done", "done"]
     assert [bool(row["mean and spread"]) for row in table] == [True] * 2 + [False] * 5
     scores = [row["score"] for row in table]
@@ -162,6 +163,7 @@ def test_a_sweep(sweep, trainings, tmp_path, capsys):
     failed = [row for row in table if not row["score"]]
     assert table[-len(failed) :] == failed
     for row in failed:
+        assert row["seeds"] == "0"
         assert row["state"] == "failed: these do not go | together"
     # A trial that was stopped after its second epoch has not been trained on.
     for row in table:
@@ -187,7 +189,7 @@ def test_a_sweep(sweep, trainings, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("how", ["before", "after", "half"])
-@pytest.mark.parametrize("records", [3, 4, 5, 11])
+@pytest.mark.parametrize("records", [4, 5, 11])
 def test_killed_again_and_again_it_ends_alike(
     sweep, trainings, tmp_path, monkeypatch, how, records
 ):
@@ -319,17 +321,20 @@ def finish(path, out):
 def test_real_trainings(sweep, tmp_path):
     out = tmp_path / "out"
     table = run(sweep, write(tmp_path, TINY), out)
-    assert [row["state"].partition(" ")[0] for row in table].count("done") >= 1
-    assert [row["seeds"] for row in table] == ["2", "1", "1"]
-    for row in table:
-        folder = out / f"trial-{int(row['trial']):03d}" / "seed-0"
+    assert [(row["trial"], row["learning_rate"], row["state"], row["seeds"]) for row in table] == [
+        ("1", "0.01", "done", "2"),
+        ("3", "0.05", "stopped after epoch 1", "1"),
+        ("2", "0.01", "the same as trial 1", "0"),
+    ]
+    for row, epochs in zip(table, (2, 1), strict=False):
+        folder = out / f"trial-00{row['trial']}" / "seed-0"
         scores = json.loads((folder / "scores.json").read_text())
-        epochs = len(scores["history"])
-        assert row["state"] == ("done" if epochs == 3 else f"stopped after epoch {epochs}")
+        assert len(scores["history"]) == epochs
         assert f"{scores['best']['scores']['CIDEr-D']:.3f}" == row["score"]
         assert (folder / "model.keras").is_file()
         assert not (folder / "backup").exists()
-    assert any(row["state"].startswith("stopped") for row in table)
+    assert (out / "trial-001" / "seed-1" / "model.keras").is_file()
+    assert not (out / "trial-002").exists()
 
 
 @pytest.mark.slow
@@ -340,7 +345,7 @@ def test_real_processes_that_are_killed_end_alike(tmp_path):
     out, kill_count = tmp_path / "killed", 0
     for file in (
         "study.log", "trial-001/seed-0/backup/epoch-000001*", "trial-001/seed-0/model.keras",
-        "trial-002/seed-0/scores.json", "trial-003/seed-0/run.json", "trial-*/seed-1/scores.json",
+        "trial-003/seed-0/run.json", "trial-003/seed-0/scores.json", "trial-*/seed-1/scores.json",
     ):  # fmt: skip
         process = start(path, out)
         while process.poll() is None and not list(out.glob(file)):
@@ -351,9 +356,7 @@ def test_real_processes_that_are_killed_end_alike(tmp_path):
         process.communicate()
     assert kill_count >= 4
     assert finish(path, out) == quiet
-    assert sorted(folder.name for folder in out.glob("trial-*")) == [
-        "trial-001", "trial-002", "trial-003",
-    ]  # fmt: skip
+    assert sorted(folder.name for folder in out.glob("trial-*")) == ["trial-001", "trial-003"]
 
 
 def test_the_shipped_sweep_files_can_be_read(read):
