@@ -146,8 +146,8 @@ def keras_plain_step(kind, batch):
     return _keras_step(model, ([rows, flat[0]], flat[1]))
 
 
-def keras_vlm_step(kind, precision, batch):
-    """Returns a step of the captioner that ``build_captioner`` makes, on cached features."""
+def keras_vlm_captioner(kind, precision, tokenizer):
+    """Returns the captioner that ``build_captioner`` makes, for features that are there already."""
     policy = keras.DTypePolicy(precision)
     images = keras.Input((7, 7, WIDTH))
     encoder = keras.Model(images, keras.layers.Reshape((TOKENS, WIDTH))(images), name="encoder")
@@ -155,8 +155,13 @@ def keras_vlm_step(kind, precision, batch):
         MultiHeadFusion(HEADS, dtype=policy), hidden_dim=WIDTH, dropout=0.5, memory_dropout=0.5,
         dtype=policy,
     )
+    return Captioner(encoder, decoder, tokenizer)
+
+
+def keras_vlm_step(kind, precision, batch):
+    """Returns a step of the captioner, on cached features."""
     tokenizer = Tokenizer([f"w{i}" for i in range(VOCABULARY - 4)], max_length=LENGTH + 1)
-    model = Captioner(encoder, decoder, tokenizer)
+    model = keras_vlm_captioner(kind, precision, tokenizer)
     model.compile(keras.optimizers.AdamW(1e-3), MaskedCrossEntropy(0.1), jit_compile=False)
     return _keras_step(model, ({"image_features": batch[0], "token_ids": batch[1]}, batch[2]))
 

@@ -110,6 +110,8 @@ HELP = {
     "captions_per_image": "captions, or questions, of each picture a step",
     "optimizer": "adamw, adam or sgd",
     "learning_rate": "peak; warms up over 5 %% of the steps, then falls as a cosine",
+    "backbone_rate": "peak of the backbone's layers that learn (--trainable-from), where it is "
+    "to be another",
     "weight_decay": "of adamw",
     "label_smoothing": "share of the target spread over the vocabulary",
     "average": "momentum of the moving average of the weights that is scored and kept; 0: none",
@@ -149,7 +151,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--task", choices=runs, default="captioning", help="what to train (default: captioning)"
     )
-    kinds = {"float": float, "int": int, "int | None": int}
+    kinds = {"float": float, "int": int, "int | None": int, "float | None": float}
     for name in dict.fromkeys(name for fields in runs.values() for name in fields):
         if name in {"data", "out"}:
             continue

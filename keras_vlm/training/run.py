@@ -18,6 +18,7 @@ from keras_vlm.tasks.base import PRECISIONS
 from keras_vlm.text import TEXT_ENCODERS
 from keras_vlm.text.foreign import PREFIX
 from keras_vlm.text.units import ANSWER_UNITS, UNITS
+from keras_vlm.training.backbone_rate import BACKBONE_RATES, find_backbone
 from keras_vlm.training.callbacks import TrainingBackup
 from keras_vlm.training.cost import COST, RunCost
 from keras_vlm.training.plots import plot_history
@@ -31,6 +32,12 @@ OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
     "adam": keras.optimizers.Adam,
     "sgd": keras.optimizers.SGD,
+}
+
+# Options that are None or a number within these limits.
+OPTIONAL_NUMBERS = {
+    "patience": {"minimum": 1, "integer": True},
+    "backbone_rate": {"minimum": 0},
 }
 
 # The copy of the model that a run goes on from, there until it is done.
@@ -76,6 +83,8 @@ class TrainingRun:
         captions_per_image: captions, or questions, of each picture a step.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
         learning_rate: its peak; it rises over the first 5 % of the steps and falls as a cosine.
+        backbone_rate: the same for those layers of the backbone that learn, which rises and falls
+            alike; None for the same peak. Layers that were pretrained want less than new ones.
         weight_decay: of AdamW.
         average: momentum of the moving average of the weights that is scored and kept; 0 for none.
         patience: epochs without a better score before stopping, or None.
@@ -117,6 +126,7 @@ class TrainingRun:
     captions_per_image: int = 5
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    backbone_rate: float | None = None
     weight_decay: float = 0.01
     average: float = 0.0
     patience: int | None = None
@@ -143,8 +153,9 @@ class TrainingRun:
             check_choice(where, "augment", self.augment, AUGMENTATIONS)
         for name in ("epochs", "batch_size", "captions_per_image"):
             check_number(where, name, getattr(self, name), minimum=1, integer=True)
-        if self.patience is not None:
-            check_number(where, "patience", self.patience, minimum=1, integer=True)
+        given = (name for name in OPTIONAL_NUMBERS if getattr(self, name) is not None)
+        for name in given:
+            check_number(where, name, getattr(self, name), **OPTIONAL_NUMBERS[name])
         if self.unit is not None:
             units = [unit for unit in UNITS if unit not in ANSWER_UNITS]
             check_choice(where, "unit", self.unit, units)
@@ -209,7 +220,10 @@ def train(run, *, build, scores, fit_options=None, verbose=1, callbacks=()):
     found = _open_start(run, out)
     # Loading draws seeds, and a resumed run loads less.
     keras.utils.set_random_seed(run.seed)
-    model = build(run, training, found, build_optimizer(run, steps))
+    optimizer = build_optimizer(run, steps)
+    model = build(run, training, found, optimizer)
+    if run.backbone_rate is not None:
+        optimizer.backbone_places = _backbone_places(run, model)
     batches, validation_batches = _batches(run, out, model, training, validation)
     model.fit(
         batches,
@@ -246,6 +260,9 @@ def build_optimizer(run, steps):
 
     Returns:
         A Keras optimizer.
+
+    Raises:
+        ValueError: the learning rate is 0, and the backbone has one of its own.
     """
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -259,7 +276,30 @@ def build_optimizer(run, steps):
         options |= {"use_ema": True, "ema_momentum": run.average}
     if run.optimizer == "adamw":
         options["weight_decay"] = run.weight_decay
-    return OPTIMIZERS[run.optimizer](schedule, **options)
+    if run.backbone_rate is None:
+        return OPTIMIZERS[run.optimizer](schedule, **options)
+    if not run.learning_rate:
+        raise ValueError(
+            f"{type(run).__name__}: learning_rate must be above 0 with backbone_rate, got "
+            f"{run.learning_rate!r}."
+        )
+    ratio = run.backbone_rate / run.learning_rate
+    return BACKBONE_RATES[run.optimizer](schedule, backbone_ratio=ratio, **options)
+
+
+def _backbone_places(run, model):
+    """Returns which of a model's variables learn at the backbone's rate.
+
+    Raises:
+        ValueError: there are none.
+    """
+    places = find_backbone(model)
+    if not places:
+        raise ValueError(
+            f"{type(run).__name__}: backbone_rate must be left out where no layer of the backbone "
+            f"learns, got {run.backbone_rate:g}. Say from which layer on: trainable_from."
+        )
+    return places
 
 
 def _open_start(run, out):
