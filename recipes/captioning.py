@@ -93,7 +93,7 @@ def main(stages, name, *, about, failures, beam_size, captions="English", flags=
         name: name of the published model.
         about: what the model is, for its card.
         failures: mistakes of the published model that were looked at, for its card.
-        beam_size: width of the beam search for the published scores.
+        beam_size: width of the beam search for the published scores: 1, 3 or 5, the table's rows.
         captions: the language of the captions, for the card.
         flags: what ``keras-vlm evaluate`` needs beside, for the card.
     """
