@@ -12,6 +12,7 @@ each training. It goes on where it was interrupted; a row that failed is told, a
 
 import argparse
 import dataclasses
+import functools
 import os
 import pathlib
 import statistics
@@ -21,11 +22,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from keras_vlm.core.files import take_lock
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.training.experiments import (
-    EpochLines,
     best_score,
     describe_spread,
     folder_name,
     markdown_table,
+    print_epoch,
     small_captioner,
     train_row,
     write_table,
@@ -153,7 +154,7 @@ def measure(rows, base, out, seeds):
             label = f"{name}, seed {seed}"
             try:
                 run = change(base, options, out, name, seed)
-                found[name].append(train_row(run, callbacks=[EpochLines(label, run.out)]))
+                found[name].append(train_row(run, functools.partial(print_epoch, label)))
                 print(f"{label}: {best_score(found[name][-1]):.4f}", flush=True)
             except Exception as error:  # noqa: BLE001 - told in the table; the others go on
                 problems[name] = str(error) or type(error).__name__

@@ -15,6 +15,7 @@ Kill it and type the same command again: it goes on, the trial that was interrup
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -23,17 +24,14 @@ import statistics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 from sweep_file import read_sweep
 
 from keras_vlm.core.extras import import_extra
 from keras_vlm.core.files import take_lock, write_json
 from keras_vlm.training.experiments import (
-    EpochLines,
     best_score,
     describe_spread,
-    newest_score,
-    read_scores,
+    print_epoch,
     train_row,
     write_table,
 )
@@ -41,44 +39,6 @@ from keras_vlm.training.experiments import (
 FILE = pathlib.Path(__file__).parent / "sweeps" / "captioner.toml"
 # What a trial remembers: the epoch after which it was stopped; why it has no score.
 STOPPED, PROBLEM = "stopped", "problem"
-
-
-class Halving(keras.callbacks.Callback):
-    """Tells a trial the score of each epoch, and stops the training if it is not worth more.
-
-    Args:
-        optuna: the module.
-        trial: an Optuna trial.
-        out: the run's output folder.
-    """
-
-    def __init__(self, optuna, trial, out):
-        super().__init__()
-        self.optuna = optuna
-        self.trial = trial
-        self.out = out
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Tells, asks, and stops. After a kill it sees an epoch again, and does the same again."""
-        known = self.trial.study.get_trials()[self.trial.number].intermediate_values
-        if epoch + 1 not in known:
-            self.trial.report(newest_score(read_scores(self.out))[1], epoch + 1)
-        # After the last epoch there is nothing to stop, nor where patience has ended.
-        if epoch + 1 == self.params["epochs"] or self.model.stop_training:
-            return
-        if STOPPED not in self.trial.user_attrs and self._would_stop():
-            self.trial.set_user_attr(STOPPED, epoch + 1)
-        self.model.stop_training = STOPPED in self.trial.user_attrs
-        # Notes that the trial has been compared; asked again, it would say no. So what it says
-        # is on disk already.
-        self.trial.should_prune()
-
-    def _would_stop(self):
-        """Asks the pruner about a copy of the study, of which nothing is kept."""
-        study = self.trial.study
-        copy = self.optuna.create_study(direction=study.direction, pruner=study.pruner)
-        copy.add_trials(study.get_trials())
-        return copy.pruner.prune(copy, copy.get_trials()[self.trial.number])
 
 
 class Search:
@@ -126,8 +86,7 @@ class Search:
             return
         try:
             run = self.make_run(number, self.sweep.seeds[0], chosen)
-            halving = Halving(self.optuna, trial, run.out)
-            scores = train_row(run, callbacks=[EpochLines(label, run.out), halving])
+            scores = train_row(run, lambda epoch: self.compare(trial, label, epoch))
         except (OSError, ImportError):
             # A full disk, or a missing package, is not the trial's fault: it can go on later.
             raise
@@ -147,6 +106,36 @@ class Search:
         trial.set_user_attr(PROBLEM, problem)
         self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
         self.write_results()
+
+    def compare(self, trial, label, epoch):
+        """Tells a trial the score of an epoch.
+
+        Args:
+            trial: an Optuna trial.
+            label: what its lines begin with.
+            epoch: an ``Epoch``; after a kill one may come again, and the same is done again.
+
+        Returns:
+            Whether the trial is not worth another epoch.
+        """
+        print_epoch(label, epoch)
+        if epoch.number not in self.study.get_trials()[trial.number].intermediate_values:
+            trial.report(epoch.score, epoch.number)
+        if epoch.last:
+            return False
+        if STOPPED not in trial.user_attrs and self._would_stop(trial):
+            trial.set_user_attr(STOPPED, epoch.number)
+        # Notes that the trial has been compared; asked again, it would say no. So what it says
+        # is on disk already.
+        trial.should_prune()
+        return STOPPED in trial.user_attrs
+
+    def _would_stop(self, trial):
+        """Asks the pruner about a copy of the study, of which nothing is kept."""
+        pruner = self.study.pruner
+        copy = self.optuna.create_study(direction=self.study.direction, pruner=pruner)
+        copy.add_trials(self.study.get_trials())
+        return pruner.prune(copy, copy.get_trials()[trial.number])
 
     def make_run(self, number, seed, chosen):
         """Returns the run of a trial, whose features are kept for all where they can be."""
@@ -186,7 +175,7 @@ class Search:
             for seed in self.sweep.seeds[1:]:
                 run = self.make_run(trial.number, seed, trial.params)
                 label = f"trial {trial.number + 1} with seed {seed}"
-                found = train_row(run, callbacks=[EpochLines(label, run.out)])
+                found = train_row(run, functools.partial(print_epoch, label))
                 self.repeated[trial.number].append(best_score(found))
                 self.write_results()
         self.write_results()

@@ -205,7 +205,7 @@ def train(run, *, build, scores, fit_options=None, verbose=1, callbacks=()):
         ValueError: both splits are the same; and what else the parts raise.
     """
     out = pathlib.Path(run.out)
-    _claim_folder(run, out)
+    claim_folder(run, out)
     if (out / "model.keras").exists():
         return _finish(out)
     cost = RunCost(out)
@@ -321,8 +321,12 @@ def _keep(name, path):
             found.save(temporary)
 
 
-def _claim_folder(run, out):
+def claim_folder(run, out):
     """Notes the run's options in its folder, or checks that they are the ones noted there.
+
+    Args:
+        run: a ``TrainingRun``.
+        out: its output folder, a ``pathlib.Path``.
 
     Raises:
         FileExistsError: they are others.

@@ -18,6 +18,7 @@ import pytest
 from keras_vlm.core.checks import DataError
 from keras_vlm.core.files import take_lock
 from keras_vlm.training.captioning_run import CaptioningRun
+from keras_vlm.training.experiments import train_here
 from keras_vlm.training.runs import RUNS
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
@@ -123,7 +124,13 @@ class Trainings:
 
 
 @pytest.fixture
-def trainings(monkeypatch):
+def here(sweep, monkeypatch):
+    """Trains in this process, which spares the start of others."""
+    monkeypatch.setattr(sweep, "train_row", train_here)
+
+
+@pytest.fixture
+def trainings(here, monkeypatch):
     fake = Trainings()
     monkeypatch.setitem(RUNS, "captioning", (CaptioningRun, fake))
     return fake
@@ -318,7 +325,7 @@ def finish(path, out):
     return read_table(out)
 
 
-def test_real_trainings(sweep, tmp_path):
+def test_real_trainings(sweep, here, tmp_path):
     out = tmp_path / "out"
     table = run(sweep, write(tmp_path, TINY), out)
     assert [(row["trial"], row["learning_rate"], row["state"], row["seeds"]) for row in table] == [

@@ -1,20 +1,20 @@
-"""Tables of experiments, and callbacks that see each epoch of a row."""
+"""Rows of an experiment: watched, stopped, killed; and their tables."""
 
 import json
+import multiprocessing
 import pathlib
 
-import keras
 import pytest
 
 from keras_vlm.training.captioning_run import CaptioningRun
 from keras_vlm.training.experiments import (
-    EpochLines,
     best_score,
     describe_spread,
     folder_name,
     markdown_table,
-    read_scores,
+    print_epoch,
     small_captioner,
+    train_here,
     train_row,
     write_table,
 )
@@ -32,63 +32,74 @@ TINY = {
 }
 
 
-class StopAfter(keras.callbacks.Callback):
-    """Stops after an epoch, whose scores it can read."""
-
-    def __init__(self, epoch, out):
-        super().__init__()
-        self.epoch, self.out, self.seen = epoch, out, []
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.seen.append((epoch, len(read_scores(self.out)["history"])))
-        self.model.stop_training = epoch == self.epoch
-
-
 class Killed(BaseException):
     """Nothing after it runs."""
-
-
-class KillAt(keras.callbacks.Callback):
-    """Ends the process, as it were, after an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise Killed
 
 
 def test_a_row_is_stopped_between_epochs_and_goes_on(tmp_path, capsys):
     out = tmp_path / "row"
     run = CaptioningRun(**TINY, out=str(out), epochs=4)
+
+    def kill(epoch):
+        if epoch.number == 2:
+            raise Killed
+
     with pytest.raises(Killed):
-        train_row(run, callbacks=[KillAt(1)])
-    # The epoch after which it was killed was not done: it is seen again, with its scores.
-    stop = StopAfter(2, out)
-    scores = train_row(run, callbacks=[EpochLines("my row", run.out), stop])
-    assert stop.seen == [(1, 2), (2, 3)]
+        train_here(run, kill)
+    seen = []
+
+    def stop(epoch):
+        seen.append(epoch)
+        print_epoch("my row", epoch)
+        return epoch.number == 3
+
+    # Told in this process, trained in another. The epoch of the kill was not done: it comes again.
+    scores = train_row(run, stop)
+    assert [epoch.number for epoch in seen] == [2, 3]
+    assert [epoch.last for epoch in seen] == [False, False]
     assert [entry["epoch"] for entry in scores["history"]] == [0, 1, 2]
     assert scores == json.loads((out / "scores.json").read_text())
     lines = capsys.readouterr().out.splitlines()
-    for line, entry in zip(lines, scores["history"][1:], strict=True):
-        score = entry["scores"]["CIDEr-D"]
-        told = f"my row: epoch {entry['epoch'] + 1} of 4, CIDEr-D {score:.4f}, "
-        assert line.startswith(told)
+    lines = [line for line in lines if line.startswith("my row")]
+    for line, epoch, entry in zip(lines, seen, scores["history"][1:], strict=True):
+        assert epoch.score == entry["scores"]["CIDEr-D"]
+        assert line.startswith(f"my row: epoch {epoch.number} of 4, CIDEr-D {epoch.score:.4f}, ")
     assert best_score(scores) == max(e["scores"]["CIDEr-D"] for e in scores["history"])
     # Stopped is done: the model is there, and nothing is trained any more.
     assert (out / "model.keras").is_file()
-    again = StopAfter(0, out)
-    assert train_row(run, callbacks=[again]) == scores
-    assert again.seen == []
+    assert not (out / "backup").exists()
+    assert train_row(run, seen.append) == scores
+    assert len(seen) == 2
+    with pytest.raises(FileExistsError, match="other options: epochs was 4, now 5"):
+        train_row(CaptioningRun(**TINY, out=str(out), epochs=5), seen.append)
+
+
+def test_a_process_that_is_killed(tmp_path):
+    run = CaptioningRun(**TINY, out=str(tmp_path / "row"), epochs=2)
+
+    def kill(epoch):
+        (child,) = multiprocessing.active_children()
+        child.kill()
+        child.join()
+
+    with pytest.raises(RuntimeError, match="row: its process ended with code -9"):
+        train_row(run, kill)
+    assert not multiprocessing.active_children()
+
+
+def test_what_fails_in_the_process_is_raised_here(tmp_path):
+    run = CaptioningRun(**TINY, out=str(tmp_path / "row"), validation_split="train")
+    with pytest.raises(RuntimeError, match="validation_split must be another split"):
+        train_row(run, print)
 
 
 def test_rows_share_their_features_where_they_have_some(tmp_path):
     shared = tmp_path / "features"
     options = {**TINY, "backbone": "efficientnet_lite0", "image_size": 64, "epochs": 1}
     run = CaptioningRun(**options, out=str(tmp_path / "a"), cache=f"auto:{shared}")
-    train_row(run)
+    last = []
+    train_here(run, lambda epoch: last.append(epoch.last))
+    assert last == [True]
     assert list(shared.iterdir())
     assert not (tmp_path / "a" / "features").exists()
     # A backbone that learns has none, and that is no error.
@@ -97,7 +108,7 @@ def test_rows_share_their_features_where_they_have_some(tmp_path):
         out=str(tmp_path / "b"),
         cache=f"auto:{tmp_path / 'others'}",
     )
-    train_row(learning)
+    train_here(learning, print)
     assert not (tmp_path / "others").exists()
 
 
