@@ -84,6 +84,7 @@ HELP = {
     "text_pooling": "how a sentence's words become one vector: attention, mean or max",
     "gradient_cache": "pictures that go through the towers at once: large batches, little memory",
     "dropout": "share of the words' units dropped",
+    "word_dropout": "share of the words read as the unknown word in training",
     "memory_dropout": "share of the picture's units dropped",
     "image_size": "pixels a side",
     "resize": "pictures of another aspect: stretch, crop (the middle) or pad (on black)",
