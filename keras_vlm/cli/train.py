@@ -102,7 +102,10 @@ HELP = {
     "batch_size": "pictures a step",
     "captions_per_image": "captions, or questions, of each picture a step",
     "optimizer": "adamw, adam or sgd",
-    "learning_rate": "peak; warms up over 5 %% of the steps, then falls as a cosine",
+    "learning_rate": "its peak",
+    "schedule": "how the learning rate goes on after its warm-up: cosine, linear, constant or "
+    "inverse_sqrt",
+    "warmup": "share of the steps over which the learning rate rises from 0 to its peak",
     "weight_decay": "of adamw",
     "label_smoothing": "share of the target spread over the vocabulary",
     "average": "momentum of the moving average of the weights that is scored and kept; 0: none",

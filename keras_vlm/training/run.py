@@ -21,6 +21,7 @@ from keras_vlm.text.units import ANSWER_UNITS, UNITS
 from keras_vlm.training.callbacks import TrainingBackup
 from keras_vlm.training.plots import plot_history
 from keras_vlm.training.run_encoder import BACKBONE, is_model
+from keras_vlm.training.schedules import SCHEDULES, build_schedule
 from keras_vlm.vision.augmentation import AUGMENTATIONS
 from keras_vlm.vision.backbones import BACKBONES
 from keras_vlm.vision.regions import parse_regions
@@ -73,7 +74,11 @@ class TrainingRun:
         batch_size: pictures a step.
         captions_per_image: captions, or questions, of each picture a step.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
-        learning_rate: its peak; it rises over the first 5 % of the steps and falls as a cosine.
+        learning_rate: its peak.
+        schedule: how the learning rate goes on after its warm-up: ``"cosine"`` and ``"linear"``
+            fall to a hundredth of the peak, ``"inverse_sqrt"`` as the steps' square root grows;
+            ``"constant"`` stays.
+        warmup: share of the steps over which the learning rate rises from 0 to its peak.
         weight_decay: of AdamW.
         average: momentum of the moving average of the weights that is scored and kept; 0 for none.
         patience: epochs without a better score before stopping, or None.
@@ -90,7 +95,9 @@ class TrainingRun:
         "unit", "minimum_count", "max_length", "word_vectors", "precision",
     )  # fmt: skip
     # Options that are names, and the tables that have them.
-    TABLES: ClassVar = {"optimizer": OPTIMIZERS, "precision": PRECISIONS}
+    TABLES: ClassVar = {
+        "optimizer": OPTIMIZERS, "precision": PRECISIONS, "schedule": SCHEDULES,
+    }  # fmt: skip
 
     data: str
     out: str
@@ -115,6 +122,8 @@ class TrainingRun:
     captions_per_image: int = 5
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: float = 0.05
     weight_decay: float = 0.01
     average: float = 0.0
     patience: int | None = None
@@ -148,6 +157,7 @@ class TrainingRun:
             check_choice(where, "unit", self.unit, units)
         parse_regions(where, self.regions)
         check_number(where, "average", self.average, minimum=0, maximum=0.9999)
+        check_number(where, "warmup", self.warmup, minimum=0, maximum=1)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name, owner in self.taken_over().items():
             if getattr(self, name) != defaults[name]:
@@ -230,7 +240,7 @@ def train(run, *, build, scores, fit_options=None, verbose=1):
 
 
 def build_optimizer(run, steps):
-    """Makes a run's optimizer: its schedule warms up over 5 % of the steps, then falls as a cosine.
+    """Makes a run's optimizer, with its schedule.
 
     Args:
         run: a ``TrainingRun``.
@@ -239,13 +249,7 @@ def build_optimizer(run, steps):
     Returns:
         A Keras optimizer.
     """
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, round(0.95 * steps)),
-        alpha=0.01,
-        warmup_target=run.learning_rate,
-        warmup_steps=max(1, round(0.05 * steps)),
-    )
+    schedule = build_schedule(run.schedule, run.learning_rate, steps, run.warmup)
     options = {"clipnorm": 5.0}
     if run.average:
         options |= {"use_ema": True, "ema_momentum": run.average}
