@@ -209,11 +209,10 @@ def train(run, *, build, scores, fit_options=None, verbose=1):
             f"{type(run).__name__}: validation_split must be another split than the one trained "
             f"on, got {run.validation_split!r}. {run.data} has {', '.join(data)}."
         )
-    steps = run.epochs * max(1, len(training) // run.batch_size)
     found = _open_start(run, out)
     # Loading draws seeds, and a resumed run loads less.
     keras.utils.set_random_seed(run.seed)
-    model = build(run, training, found, build_optimizer(run, steps))
+    model = build(run, training, found, build_optimizer(run, count_steps(run, training)))
     batches, validation_batches = _batches(run, out, model, training, validation)
     model.fit(
         batches,
@@ -237,6 +236,16 @@ def train(run, *, build, scores, fit_options=None, verbose=1):
     plot_history(json.loads((out / "scores.json").read_text(encoding="utf-8")), out / "curves.png")
     (out / "best.keras").rename(out / "model.keras")
     return _finish(out)
+
+
+def count_steps(run, training):
+    """Returns the steps of a whole run.
+
+    Args:
+        run: a ``TrainingRun``.
+        training: the data split that is trained on.
+    """
+    return run.epochs * max(1, len(training) // run.batch_size)
 
 
 def build_optimizer(run, steps):

@@ -48,6 +48,9 @@ def make_text_writer(run, dtype, training):
     Returns:
         ``tokenizer`` and ``text``, for a builder, as a dict.
     """
+    # Not every fusion drops weights; the run has checked that this one does.
+    looking = {"dropout": run.attention_dropout} if run.attention_dropout else {}
+    kind = {"norm": run.norm, "positions": run.positions} if run.text == "transformer" else {}
     return {
         "tokenizer": Tokenizer.fit(
             training,
@@ -57,10 +60,13 @@ def make_text_writer(run, dtype, training):
             language=run.language,
         ),
         "text": TEXT_DECODERS[run.text](
-            FUSIONS[run.fusion](dtype=dtype),
+            FUSIONS[run.fusion](**looking, dtype=dtype),
             hidden_dim=run.hidden_dim,
             dropout=run.dropout,
             memory_dropout=run.memory_dropout,
+            word_dropout=run.word_dropout,
+            tie_words=run.tie_words,
+            **kind,
             dtype=dtype,
         ),
     }

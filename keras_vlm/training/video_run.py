@@ -24,11 +24,10 @@ from keras_vlm.tasks.video_models import VideoCaptioner, VideoQAModel
 from keras_vlm.tasks.vqa_models import VQAModel
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import CaptionScores, VQAScores
-from keras_vlm.training.captioning_run import CaptioningRun
+from keras_vlm.training.captioning_run import CaptioningRun, choose_objective
 from keras_vlm.training.run import train
 from keras_vlm.training.run_encoder import BACKBONE, make_backbone, thaw_start
 from keras_vlm.training.run_text import make_text_writer, start_words
-from keras_vlm.training.self_critical import SelfCritical
 from keras_vlm.training.vqa_run import VQARun, fresh_parts, rebalance
 from keras_vlm.vision.temporal import TEMPORALS
 from keras_vlm.zoo import load
@@ -129,14 +128,12 @@ def train_video_captioner(run, *, verbose=1):
         ValueError: an option is unknown or out of range, the data are not clips, both splits are
             the same, or ``start`` writes another language.
     """
-
-    def fit_options(training, captioner):
-        if run.objective == "cross_entropy":
-            return {}
-        return {"objective": SelfCritical(training, captioner.tokenizer, seed=run.seed)}
-
     return train(
-        run, build=_build_captioner, scores=CaptionScores, fit_options=fit_options, verbose=verbose
+        run,
+        build=_build_captioner,
+        scores=CaptionScores,
+        fit_options=lambda training, model: choose_objective(run, training, model),
+        verbose=verbose,
     )
 
 
