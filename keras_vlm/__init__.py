@@ -85,7 +85,9 @@ from keras_vlm.training.callbacks import TrainingBackup as TrainingBackup
 from keras_vlm.training.callbacks import TwoStageScores as TwoStageScores
 from keras_vlm.training.callbacks import VQAScores as VQAScores
 from keras_vlm.training.evaluate import evaluate as evaluate
+from keras_vlm.training.schedules import WarmUp as WarmUp
 from keras_vlm.training.self_critical import SelfCritical as SelfCritical
+from keras_vlm.training.teacher_forcing import TeacherForcing as TeacherForcing
 from keras_vlm.training.zero_shot import evaluate_zero_shot as evaluate_zero_shot
 from keras_vlm.video.moments import index_videos as index_videos
 from keras_vlm.video.moments import search_moments as search_moments

@@ -79,6 +79,9 @@ HELP = {
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for "
     "captions and re-ranking also adaptive, attention_on_attention; for questions also "
     "stacked_attention, hadamard, co_attention, cross_attention",
+    "norm": "layers of --text transformer normalise before or after each part",
+    "positions": "how --text transformer knows the order of words: learned, sinusoidal or relative",
+    "tie_words": "whether a word has one vector to be read and to be written by",
     "fusion_layers": "layers of co_attention or cross_attention",
     "position_scale": "above 0 (4, say): how loudly picture tokens say at first where they lie",
     "retriever": "the retriever whose answers are put in order, by name or file: training begins "
@@ -91,6 +94,8 @@ HELP = {
     "text_pooling": "how a sentence's words become one vector: attention, mean or max",
     "gradient_cache": "pictures that go through the towers at once: large batches, little memory",
     "dropout": "share of the words' units dropped",
+    "attention_dropout": "share of the fusion's weights dropped, where it has heads",
+    "word_dropout": "share of the words read as the unknown word in training",
     "memory_dropout": "share of the picture's units dropped",
     "image_size": "pixels a side",
     "resize": "pictures of another aspect: stretch, crop (the middle) or pad (on black)",
@@ -109,11 +114,18 @@ HELP = {
     "batch_size": "pictures a step",
     "captions_per_image": "captions, or questions, of each picture a step",
     "optimizer": "adamw, adam or sgd",
-    "learning_rate": "peak; warms up over 5 %% of the steps, then falls as a cosine",
+    "learning_rate": "its peak",
+    "schedule": "how the learning rate goes on after its warm-up: cosine, linear, constant or "
+    "inverse_sqrt",
+    "warmup": "share of the steps over which the learning rate rises from 0 to its peak",
     "backbone_rate": "peak of the backbone's layers that learn (--trainable-from), where it is "
     "to be another",
     "weight_decay": "of adamw",
     "label_smoothing": "share of the target spread over the vocabulary",
+    "scheduled_sampling": "probability, at the end, with which a word that is fed is the model's "
+    "own; rises from 0",
+    "attention_regularization": "above 0 (1, say): weight of the cost of parts of the picture that "
+    "a caption passes over",
     "average": "momentum of the moving average of the weights that is scored and kept; 0: none",
     "patience": "epochs without a better score before stopping",
     "precision": "float32, mixed_bfloat16 or mixed_float16",
@@ -157,10 +169,13 @@ def add_arguments(parser):
             continue
         fields = {task: fields[name] for task, fields in runs.items() if name in fields}
         field = next(iter(fields.values()))
+        kind = str(getattr(field.type, "__name__", field.type))
+        # --tie-words and --no-tie-words.
+        switch = {"action": argparse.BooleanOptionalAction}
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             default=argparse.SUPPRESS,
-            type=kinds.get(str(getattr(field.type, "__name__", field.type)), str),
+            **(switch if kind == "bool" else {"type": kinds.get(kind, str)}),
             help=HELP[name] + _describe_defaults(fields, runs),
         )
     parser.add_argument("--json", action="store_true", help="print the best scores as JSON")

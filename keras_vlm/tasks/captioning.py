@@ -228,8 +228,10 @@ class Captioner(CaptionMixin, PictureTextModel):
             y: targets, where ``x`` has none.
             shuffle: as for ``keras.Model.fit``; ``batches`` has shuffled already.
             objective: None, or a function ``(captioner, image_features, targets) -> (surrogate,
-                reward)`` such as ``SelfCritical``: a step follows the gradient of the surrogate and
-                reports the reward. It runs without XLA. Validation stays with the loss.
+                reported)`` such as ``SelfCritical`` or ``TeacherForcing``: a step follows the
+                gradient of the surrogate and reports the other under the name that the attribute
+                ``reports`` has, else as the reward. It runs without XLA. Validation stays with the
+                loss.
             **kwargs: as for ``keras.Model.fit``.
 
         Returns:
@@ -261,7 +263,8 @@ class Captioner(CaptionMixin, PictureTextModel):
         weights = self.trainable_weights
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         if self.objective is not None:
-            return {"reward": self._loss_tracker.result()}
+            name = getattr(self.objective, "reports", "reward")
+            return {name: self._loss_tracker.result()}
         return self.compute_metrics(inputs, words, logits)
 
     def test_step(self, data):

@@ -13,28 +13,32 @@ from keras import ops
 from keras_vlm.core.checks import check_number
 from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.text.packing import NoPacking, Packing
+from keras_vlm.text.word_dropout import WordDropout
 
 
 class TextDecoder(keras.layers.Layer):
     """Abstract: image_features [B,N,C] and token_ids [B,K,T] -> logits [B,K,T,V].
 
     The K captions of a picture are folded into the query's positions, so that a picture is
-    projected once for all of them. Input and output embeddings are one matrix.
+    projected once for all of them. A subclass has ``num_layers`` of its kind.
 
     Args:
         fusion: a ``Fusion`` layer: how words look at the picture.
         hidden_dim: model width D.
-        num_layers: number of recurrent or Transformer layers.
         dropout: share of the words' units dropped in training.
         memory_dropout: share of the picture's units dropped; much of it makes a model guess from
             its words.
+        word_dropout: share of the words that are fed as unknown ones in training, which makes it
+            look at the picture.
         vocabulary_size: V; a builder that has the tokenizer sets it.
         tune_words: whether the embedding learns; not for word vectors that shall stay as read.
+        tie_words: whether input and output embeddings are one matrix; two are V*D weights more.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Source:
         Press and Wolf 2017, "Using the Output Embedding to Improve Language Models",
-        https://arxiv.org/abs/1608.05859, for the shared embedding.
+        https://arxiv.org/abs/1608.05859, for the shared embedding; Bowman et al. 2016,
+        https://arxiv.org/abs/1511.06349, for word dropout.
     """
 
     def __init__(
@@ -42,26 +46,28 @@ class TextDecoder(keras.layers.Layer):
         fusion,
         *,
         hidden_dim,
-        num_layers,
         dropout=0.5,
         memory_dropout=0.1,
+        word_dropout=0.0,
         vocabulary_size=None,
         tune_words=True,
+        tie_words=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         where = type(self).__name__
         check_number(where, "hidden_dim", hidden_dim, minimum=1, integer=True)
-        check_number(where, "num_layers", num_layers, minimum=1, integer=True)
         check_number(where, "dropout", dropout, minimum=0, maximum=0.99)
         check_number(where, "memory_dropout", memory_dropout, minimum=0, maximum=0.99)
+        check_number(where, "word_dropout", word_dropout, minimum=0, maximum=0.99)
         self.fusion = fusion
         self.hidden_dim = hidden_dim
-        self.num_layers = num_layers
         self.dropout_rate = dropout
         self.memory_dropout_rate = memory_dropout
+        self.word_dropout_rate = word_dropout
         self.vocabulary_size = vocabulary_size
         self.tune_words = tune_words
+        self.tie_words = tie_words
         # A model whose encoder pads its tokens with zeros sets it.
         self.tokens_vary = False
 
@@ -78,11 +84,7 @@ class TextDecoder(keras.layers.Layer):
         self.embedding = keras.layers.Embedding(
             self.vocabulary_size,
             self.hidden_dim,
-            # The scale that logits want, for the matrix serves at both ends; `embed_words`
-            # brings it to the scale that inputs want.
-            embeddings_initializer=keras.initializers.RandomNormal(
-                stddev=self.hidden_dim**-0.5
-            ),
+            embeddings_initializer=self.word_initializer(),
             trainable=self.tune_words,
             name="embedding",
             dtype=policy,
@@ -90,9 +92,23 @@ class TextDecoder(keras.layers.Layer):
         self.embedding.build()
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
         self.memory_dropout = keras.layers.Dropout(self.memory_dropout_rate, dtype=policy)
+        self.word_dropout = WordDropout(self.word_dropout_rate)
         self.logit_bias = self.add_weight(
             shape=(self.vocabulary_size,), initializer="zeros", name="logit_bias"
         )
+        if not self.tie_words:
+            self.output_words = self.add_weight(
+                shape=(self.vocabulary_size, self.hidden_dim),
+                initializer=self.word_initializer(),
+                name="output_words",
+            )
+
+    def word_initializer(self):
+        """Returns the first values of word vectors, of the scale that logits want.
+
+        ``embed_words`` brings them to the scale that inputs want.
+        """
+        return keras.initializers.RandomNormal(stddev=self.hidden_dim**-0.5)
 
     def call(
         self, image_features, token_ids, memory_mask=None, real_words=None, training=None
@@ -113,14 +129,15 @@ class TextDecoder(keras.layers.Layer):
         """
         if real_words is None:
             return self.attend(image_features, token_ids, memory_mask, training=training)[0]
-        memory = self.read(image_features, memory_mask, training=training)
-        words, _ = self.run(memory, token_ids, Packing(real_words), training=training)
-        return self.to_logits(words, training=training)
+        return self.attend_real(
+            image_features, token_ids, real_words, memory_mask, training=training
+        )[0]
 
     def attend(self, image_features, token_ids, memory_mask=None, training=None):
         """Like ``call``, with the fusion's weights [B,K,T,N] beside the logits."""
         captions, length = axis_size(token_ids, 1), axis_size(token_ids, 2)
         memory = self.read(image_features, memory_mask, training=training)
+        token_ids = self.word_dropout(token_ids, training=training)
         words, weights = self.run(
             memory, token_ids, NoPacking(captions, length), training=training
         )
@@ -129,6 +146,16 @@ class TextDecoder(keras.layers.Layer):
             ops.reshape(logits, (-1, captions, length, self.vocabulary_size)),
             ops.reshape(weights, (-1, captions, length, weights.shape[-1])),
         )
+
+    def attend_real(
+        self, image_features, token_ids, real_words, memory_mask=None, training=None
+    ):
+        """Like ``call`` with ``real_words``, with the fusion's weights [M,N] beside the logits."""
+        memory = self.read(image_features, memory_mask, training=training)
+        packing = Packing(real_words)
+        token_ids = self.word_dropout(token_ids, training=training)
+        words, weights = self.run(memory, token_ids, packing, training=training)
+        return self.to_logits(words, training=training), packing.from_pictures(weights)
 
     def compute_output_shape(self, image_features_shape, token_ids_shape):
         """Returns [B,K,T,V]."""
@@ -147,9 +174,10 @@ class TextDecoder(keras.layers.Layer):
         return {"mean": mean, "mask": memory_mask}, tokens
 
     def to_logits(self, hidden, training=None):
-        """Turns hidden [..., D] into logits [..., V] by the embedding's own matrix."""
+        """Turns hidden [..., D] into logits [..., V], by the embedding's own matrix if tied."""
         hidden = self.dropout(hidden, training=training)
-        matrix = ops.cast(self.embedding.embeddings, hidden.dtype)
+        words = self.embedding.embeddings if self.tie_words else self.output_words
+        matrix = ops.cast(words, hidden.dtype)
         # Not ops.matmul with a transposed copy: at batch 1 that copy is half of a step's time.
         logits = tf.linalg.matmul(hidden, matrix, transpose_b=True)
         return logits + ops.cast(self.logit_bias, logits.dtype)
@@ -173,11 +201,12 @@ class TextDecoder(keras.layers.Layer):
             **super().get_config(),
             "fusion": serialize_unbuilt(self.fusion),
             "hidden_dim": self.hidden_dim,
-            "num_layers": self.num_layers,
             "dropout": self.dropout_rate,
             "memory_dropout": self.memory_dropout_rate,
+            "word_dropout": self.word_dropout_rate,
             "vocabulary_size": self.vocabulary_size,
             "tune_words": self.tune_words,
+            "tie_words": self.tie_words,
         }
 
     @classmethod

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_vlm.core.checks import check_number, resolve_heads
 from keras_vlm.text.tokenizer import PAD_ID
+from keras_vlm.text.word_dropout import WordDropout
 
 
 def real_words(token_ids):
@@ -27,6 +28,7 @@ class TextEncoder(keras.layers.Layer):
     Args:
         hidden_dim: model width D.
         dropout: share of the words' units dropped in training.
+        word_dropout: share of the words that are read as unknown in training.
         vocabulary_size: V; a builder that has the tokenizer sets it.
         tune_words: whether the embedding learns; not for word vectors that shall stay as read.
         **kwargs: ``name``, ``dtype`` of the layer.
@@ -36,12 +38,22 @@ class TextEncoder(keras.layers.Layer):
     """
 
     def __init__(
-        self, *, hidden_dim=384, dropout=0.2, vocabulary_size=None, tune_words=True, **kwargs
+        self,
+        *,
+        hidden_dim=384,
+        dropout=0.2,
+        word_dropout=0.0,
+        vocabulary_size=None,
+        tune_words=True,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         where = type(self).__name__
         self.hidden_dim = check_number(where, "hidden_dim", hidden_dim, minimum=1, integer=True)
         self.dropout_rate = check_number(where, "dropout", dropout, minimum=0, maximum=0.99)
+        self.word_dropout_rate = check_number(
+            where, "word_dropout", word_dropout, minimum=0, maximum=0.99
+        )
         self.vocabulary_size = vocabulary_size
         self.tune_words = tune_words
 
@@ -56,10 +68,12 @@ class TextEncoder(keras.layers.Layer):
         )
         self.embedding.build()
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy)
+        self.word_dropout = WordDropout(self.word_dropout_rate)
         self.build_layers(token_ids_shape[-1])
 
     def call(self, token_ids, training=None):
         """Returns words [R,T,D]."""
+        token_ids = self.word_dropout(token_ids, training=training)
         words = self.dropout(self.embedding(token_ids), training=training)
         return self.run(words, real_words(token_ids), training)
 
@@ -80,6 +94,7 @@ class TextEncoder(keras.layers.Layer):
             **super().get_config(),
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout_rate,
+            "word_dropout": self.word_dropout_rate,
             "vocabulary_size": self.vocabulary_size,
             "tune_words": self.tune_words,
         }

@@ -15,6 +15,7 @@ from keras_vlm.core.extras import import_extra
 from keras_vlm.text.encoders import TEXT_ENCODERS, TextEncoder, real_words
 from keras_vlm.text.tokenizer import Tokenizer
 from keras_vlm.text.units import GOES_ON
+from keras_vlm.text.word_dropout import WordDropout
 
 PREFIX = "keras_hub:"
 
@@ -43,13 +44,16 @@ def keras_hub_tokenizer(preset, *, max_length=22, language="en"):
     return Tokenizer(pieces, unit="piece", max_length=max_length, language=language)
 
 
-def build_keras_hub_text(preset, tokenizer, *, dropout=0.0, trainable=False, dtype=None):
+def build_keras_hub_text(
+    preset, tokenizer, *, dropout=0.0, word_dropout=0.0, trainable=False, dtype=None
+):
     """Builds a text encoder of a KerasHub model.
 
     Args:
         preset: name of a preset, or the folder of a local one.
         tokenizer: what ``keras_hub_tokenizer`` made of it.
         dropout: share of the units of its output dropped in training.
+        word_dropout: share of the words that it reads as unknown in training.
         trainable: whether its weights learn; else it runs in inference mode.
         dtype: precision of the output; the model's own stays as it is.
 
@@ -73,7 +77,13 @@ def build_keras_hub_text(preset, tokenizer, *, dropout=0.0, trainable=False, dty
     ids = [places[piece] for piece in (*_special_tokens(theirs), *tokenizer.vocabulary)]
     network = keras_hub.models.Backbone.from_preset(preset)
     return KerasHubTextEncoder(
-        network, ids, dropout=dropout, learns=trainable, dtype=dtype, name="text_encoder"
+        network,
+        ids,
+        dropout=dropout,
+        word_dropout=word_dropout,
+        learns=trainable,
+        dtype=dtype,
+        name="text_encoder",
     )
 
 
@@ -112,7 +122,7 @@ class KerasHubTextEncoder(TextEncoder):
         dropout: share of the units of its output dropped in training.
         learns: whether its weights learn; else it runs in inference mode.
         vocabulary_size: V, the length of ``ids``.
-        **kwargs: ``name``, ``dtype`` of the layer.
+        **kwargs: ``word_dropout`` as for ``TextEncoder``; ``name``, ``dtype`` of the layer.
 
     Raises:
         ValueError: the network takes other inputs, or gives no vector a word.
@@ -145,9 +155,11 @@ class KerasHubTextEncoder(TextEncoder):
     def build(self, token_ids_shape):
         """Builds nothing but dropout: the network is there."""
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=self.dtype_policy)
+        self.word_dropout = WordDropout(self.word_dropout_rate)
 
     def call(self, token_ids, training=None):
         """Returns words [R,T,D]."""
+        token_ids = self.word_dropout(token_ids, training=training)
         real = real_words(token_ids)
         theirs = ops.take(ops.convert_to_tensor(self.ids, "int32"), token_ids)
         inputs = {"token_ids": theirs, "padding_mask": ops.cast(real, "int32")}

@@ -7,6 +7,7 @@ width, T text positions, D model width, K captions a picture, V vocabulary, W be
 import keras
 from keras import ops
 
+from keras_vlm.core.checks import check_number
 from keras_vlm.text.decoder import TextDecoder, axis_size
 from keras_vlm.text.packing import move
 
@@ -22,10 +23,7 @@ class RecurrentDecoder(TextDecoder):
         fusion: a ``Fusion`` layer.
         hidden_dim: model width D.
         num_layers: number of recurrent layers.
-        dropout: share of the words' units dropped in training.
-        memory_dropout: share of the picture's units dropped in training.
-        vocabulary_size: V; a builder that has the tokenizer sets it.
-        **kwargs: ``name``, ``dtype`` of the layer.
+        **kwargs: as for ``TextDecoder``.
 
     Raises:
         ValueError: an option is out of range.
@@ -40,7 +38,10 @@ class RecurrentDecoder(TextDecoder):
     state_vectors = 1
 
     def __init__(self, fusion, *, hidden_dim=384, num_layers=1, **kwargs):
-        super().__init__(fusion, hidden_dim=hidden_dim, num_layers=num_layers, **kwargs)
+        super().__init__(fusion, hidden_dim=hidden_dim, **kwargs)
+        self.num_layers = check_number(
+            type(self).__name__, "num_layers", num_layers, minimum=1, integer=True
+        )
 
     def build(self, image_features_shape, token_ids_shape):
         """Builds the layers."""
@@ -126,6 +127,10 @@ class RecurrentDecoder(TextDecoder):
     def join(self, hidden, context):
         """Joins what was read [M,D] and what was seen [M,D] into [M,D]."""
         return self.output_dense(ops.concatenate([hidden, context], axis=-1))
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {**super().get_config(), "num_layers": self.num_layers}
 
 
 @keras.saving.register_keras_serializable("keras_vlm")

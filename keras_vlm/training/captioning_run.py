@@ -14,14 +14,19 @@ from keras_vlm.fusion import FUSIONS
 from keras_vlm.tasks.captioning import Captioner, build_captioner
 from keras_vlm.text import TEXT_DECODERS
 from keras_vlm.text.decoder import fresh_copy
+from keras_vlm.text.places import POSITIONS
+from keras_vlm.text.transformer import NORMS
 from keras_vlm.text.units import UNIT_OF_LANGUAGE, UNITS
 from keras_vlm.training.callbacks import CaptionScores
-from keras_vlm.training.run import TrainingRun, train
+from keras_vlm.training.run import TrainingRun, count_steps, train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
 from keras_vlm.training.run_text import make_text_writer, start_words
 from keras_vlm.training.self_critical import SelfCritical
+from keras_vlm.training.teacher_forcing import TeacherForcing
 
 OBJECTIVES = ("cross_entropy", "self_critical")
+# What cross-entropy may have beside, which ``TeacherForcing`` does.
+FORCING = ("scheduled_sampling", "attention_regularization")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +43,20 @@ class CaptioningRun(TrainingRun):
         cross_entropy_share: share, from 0 to 1, of the cross-entropy of the references in the loss.
         text: ``"lstm"``, ``"gru"`` or ``"transformer"``.
         fusion: name of a fusion.
+        norm: whether a Transformer's layers normalise ``"before"`` or ``"after"`` each part.
+        positions: how a Transformer knows the order of words: ``"learned"``, ``"sinusoidal"`` or
+            ``"relative"``.
+        tie_words: whether words have one vector to be read and to be written by.
         hidden_dim: model width.
         dropout: share of the words' units dropped.
         memory_dropout: share of the picture's units dropped.
+        attention_dropout: share of the fusion's weights dropped, where it has heads.
+        word_dropout: share of the words that are fed as unknown ones.
         label_smoothing: share of the target spread over the vocabulary.
+        scheduled_sampling: probability, at the end of the run, with which a word that is fed is the
+            model's own; it rises from 0 in a straight line (``TeacherForcing``).
+        attention_regularization: weight of the cost of picture tokens that a caption passes over,
+            or looks at again and again (``TeacherForcing``).
 
     Raises:
         ValueError: an option is unknown or out of range, or does not go with ``start``.
@@ -49,11 +64,14 @@ class CaptioningRun(TrainingRun):
 
     OF_THE_MODEL: ClassVar = (
         *TrainingRun.OF_THE_MODEL, "text", "fusion", "hidden_dim", "dropout", "memory_dropout",
+        "attention_dropout", "word_dropout", "norm", "positions", "tie_words",
     )  # fmt: skip
     TABLES: ClassVar = {
         **TrainingRun.TABLES,
         "text": TEXT_DECODERS,
         "fusion": FUSIONS,
+        "norm": NORMS,
+        "positions": POSITIONS,
         "objective": OBJECTIVES,
     }
 
@@ -63,10 +81,17 @@ class CaptioningRun(TrainingRun):
     cross_entropy_share: float = 0.0
     text: str = "transformer"
     fusion: str = "attention"
+    norm: str = "before"
+    positions: str = "learned"
+    tie_words: bool = True
     hidden_dim: int = 384
     dropout: float = 0.5
     memory_dropout: float = 0.1
+    attention_dropout: float = 0.0
+    word_dropout: float = 0.0
     label_smoothing: float = 0.1
+    scheduled_sampling: float = 0.0
+    attention_regularization: float = 0.0
 
     def __post_init__(self):
         """Checks what nobody else checks before the work begins.
@@ -81,12 +106,61 @@ class CaptioningRun(TrainingRun):
                 "got None. It is a second stage: train with cross_entropy first."
             )
         self._check_self_critical()
+        self._check_parts()
+        self._check_forcing()
         usual = UNIT_OF_LANGUAGE.get(self.language)
         spaced = usual is not None and UNITS[usual].separator
         if self.unit and spaced and not UNITS[self.unit].separator:
             raise ValueError(
                 f"CaptioningRun: unit must be one that writes spaces between words, as 'word' and "
                 f"'piece' do, where the language is {self.language!r}, got {self.unit!r}."
+            )
+
+    def _check_parts(self):
+        """Raises unless the chosen parts have the options that are asked for.
+
+        Raises:
+            ValueError: one has not.
+        """
+        where = type(self).__name__
+        for name, usual in (("norm", "before"), ("positions", "learned")):
+            value = getattr(self, name)
+            if self.text != "transformer" and value != usual:
+                raise ValueError(
+                    f"{where}: {name} must be {usual!r} with text={self.text!r}, got {value!r}. It "
+                    "is a matter of 'transformer'."
+                )
+        if not self.attention_dropout:
+            return
+        droppers = [name for name, kind in FUSIONS.items() if "dropout" in kind().get_config()]
+        if self.fusion not in droppers:
+            raise ValueError(
+                f"{where}: attention_dropout must be 0 with the fusion {self.fusion!r}, got "
+                f"{self.attention_dropout!r}. It is a matter of {', '.join(map(repr, droppers))}."
+            )
+
+    def _check_forcing(self):
+        """Raises unless the options of ``TeacherForcing`` are in range and are of use.
+
+        Raises:
+            ValueError: one is out of range, or would change nothing.
+        """
+        where = type(self).__name__
+        check_number(where, "scheduled_sampling", self.scheduled_sampling, minimum=0, maximum=1)
+        check_number(
+            where, "attention_regularization", self.attention_regularization, minimum=0
+        )
+        for name in FORCING:
+            value = getattr(self, name)
+            if value and self.objective != "cross_entropy":
+                raise ValueError(
+                    f"{where}: {name} must be 0 with the objective {self.objective!r}, got "
+                    f"{value!r}. It is a matter of cross_entropy."
+                )
+        if self.attention_regularization and self.start is None and self.fusion == "concat":
+            raise ValueError(
+                f"{where}: attention_regularization must be 0 with the fusion 'concat', got "
+                f"{self.attention_regularization!r}. That fusion looks everywhere alike."
             )
 
     def _check_self_critical(self):
@@ -133,25 +207,24 @@ def train_captioner(run, *, verbose=1, callbacks=()):
         run,
         build=_build,
         scores=CaptionScores,
-        fit_options=objective_of(run),
+        fit_options=lambda training, model: choose_objective(run, training, model),
         verbose=verbose,
         callbacks=callbacks,
     )
 
 
-def objective_of(run):
-    """Returns what ``train`` asks for the arguments of ``fit``: those of a run's objective.
+def choose_objective(run, training, captioner):
+    """Makes the objective of a run, an argument of ``Captioner.fit``.
 
     Args:
         run: a ``CaptioningRun``.
+        training: the data split that is trained on.
+        captioner: the ``Captioner`` that learns.
 
     Returns:
-        A function of the training split and the captioner -> a dict.
+        A dict with ``objective``, empty where the loss alone is minimised.
     """
-
-    def fit_options(training, captioner):
-        if run.objective == "cross_entropy":
-            return {}
+    if run.objective == "self_critical":
         objective = SelfCritical(
             training,
             captioner.tokenizer,
@@ -161,8 +234,11 @@ def objective_of(run):
             seed=run.seed,
         )
         return {"objective": objective}
-
-    return fit_options
+    options = {name: getattr(run, name) for name in FORCING}
+    if not any(options.values()):
+        return {}
+    rise = count_steps(run, training)
+    return {"objective": TeacherForcing(**options, rise_steps=rise, seed=run.seed)}
 
 
 def _build(run, training, found, optimizer):

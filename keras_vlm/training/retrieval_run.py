@@ -36,6 +36,7 @@ class RetrievalRun(TrainingRun):
             ``"attention"``.
         text_pooling: how a sentence's words do.
         dropout: share of the words' units dropped.
+        word_dropout: share of the words read as unknown.
         memory_dropout: share of the picture's units dropped.
         gradient_cache: pictures that go through the towers at once, for a large batch in little
             memory, or None.
@@ -46,7 +47,7 @@ class RetrievalRun(TrainingRun):
 
     OF_THE_MODEL: ClassVar = (
         *TrainingRun.OF_THE_MODEL, "text", "dim", "hidden_dim", "image_pooling", "text_pooling",
-        "dropout", "memory_dropout",
+        "dropout", "word_dropout", "memory_dropout",
     )  # fmt: skip
     TABLES: ClassVar = {
         **TrainingRun.TABLES,
@@ -66,6 +67,7 @@ class RetrievalRun(TrainingRun):
     image_pooling: str = "mean"
     text_pooling: str = "mean"
     dropout: float = 0.3
+    word_dropout: float = 0.0
     memory_dropout: float = 0.2
     gradient_cache: int | None = None
 

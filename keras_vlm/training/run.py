@@ -23,6 +23,7 @@ from keras_vlm.training.callbacks import TrainingBackup
 from keras_vlm.training.cost import COST, RunCost
 from keras_vlm.training.plots import plot_history
 from keras_vlm.training.run_encoder import BACKBONE, is_model
+from keras_vlm.training.schedules import SCHEDULES, build_schedule
 from keras_vlm.vision.augmentation import AUGMENTATIONS
 from keras_vlm.vision.backbones import BACKBONES
 from keras_vlm.vision.regions import parse_regions
@@ -82,7 +83,11 @@ class TrainingRun:
         batch_size: pictures a step.
         captions_per_image: captions, or questions, of each picture a step.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
-        learning_rate: its peak; it rises over the first 5 % of the steps and falls as a cosine.
+        learning_rate: its peak.
+        schedule: how the learning rate goes on after its warm-up: ``"cosine"`` and ``"linear"``
+            fall to a hundredth of the peak, ``"inverse_sqrt"`` as the steps' square root grows;
+            ``"constant"`` stays.
+        warmup: share of the steps over which the learning rate rises from 0 to its peak.
         backbone_rate: the same for those layers of the backbone that learn, which rises and falls
             alike; None for the same peak. Layers that were pretrained want less than new ones.
         weight_decay: of AdamW.
@@ -101,7 +106,9 @@ class TrainingRun:
         "unit", "minimum_count", "max_length", "word_vectors", "precision",
     )  # fmt: skip
     # Options that are names, and the tables that have them.
-    TABLES: ClassVar = {"optimizer": OPTIMIZERS, "precision": PRECISIONS}
+    TABLES: ClassVar = {
+        "optimizer": OPTIMIZERS, "precision": PRECISIONS, "schedule": SCHEDULES,
+    }  # fmt: skip
 
     data: str
     out: str
@@ -126,6 +133,8 @@ class TrainingRun:
     captions_per_image: int = 5
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: float = 0.05
     backbone_rate: float | None = None
     weight_decay: float = 0.01
     average: float = 0.0
@@ -161,6 +170,7 @@ class TrainingRun:
             check_choice(where, "unit", self.unit, units)
         parse_regions(where, self.regions)
         check_number(where, "average", self.average, minimum=0, maximum=0.9999)
+        check_number(where, "warmup", self.warmup, minimum=0, maximum=1)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name, owner in self.taken_over().items():
             if getattr(self, name) != defaults[name]:
@@ -216,11 +226,10 @@ def train(run, *, build, scores, fit_options=None, verbose=1, callbacks=()):
             f"{type(run).__name__}: validation_split must be another split than the one trained "
             f"on, got {run.validation_split!r}. {run.data} has {', '.join(data)}."
         )
-    steps = run.epochs * max(1, len(training) // run.batch_size)
     found = _open_start(run, out)
     # Loading draws seeds, and a resumed run loads less.
     keras.utils.set_random_seed(run.seed)
-    optimizer = build_optimizer(run, steps)
+    optimizer = build_optimizer(run, count_steps(run, training))
     model = build(run, training, found, optimizer)
     if run.backbone_rate is not None:
         optimizer.backbone_places = _backbone_places(run, model)
@@ -251,8 +260,18 @@ def train(run, *, build, scores, fit_options=None, verbose=1, callbacks=()):
     return _finish(out)
 
 
+def count_steps(run, training):
+    """Returns the steps of a whole run.
+
+    Args:
+        run: a ``TrainingRun``.
+        training: the data split that is trained on.
+    """
+    return run.epochs * max(1, len(training) // run.batch_size)
+
+
 def build_optimizer(run, steps):
-    """Makes a run's optimizer: its schedule warms up over 5 % of the steps, then falls as a cosine.
+    """Makes a run's optimizer, with its schedule.
 
     Args:
         run: a ``TrainingRun``.
@@ -264,13 +283,7 @@ def build_optimizer(run, steps):
     Raises:
         ValueError: the learning rate is 0, and the backbone has one of its own.
     """
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, round(0.95 * steps)),
-        alpha=0.01,
-        warmup_target=run.learning_rate,
-        warmup_steps=max(1, round(0.05 * steps)),
-    )
+    schedule = build_schedule(run.schedule, run.learning_rate, steps, run.warmup)
     options = {"clipnorm": 5.0}
     if run.average:
         options |= {"use_ema": True, "ema_momentum": run.average}

@@ -16,7 +16,7 @@ def make_text_reader(run, dtype, fit):
     """Makes what reads the text of a run.
 
     Args:
-        run: a ``TrainingRun`` with ``text``, ``hidden_dim`` and ``dropout``.
+        run: a ``TrainingRun`` with ``text``, ``hidden_dim``, ``dropout`` and ``word_dropout``.
         dtype: Keras dtype policy.
         fit: function without arguments that makes a tokenizer of the data's words.
 
@@ -27,16 +27,14 @@ def make_text_reader(run, dtype, fit):
         ImportError: keras-hub is missing.
         ValueError: the preset does not read WordPiece.
     """
+    options = {"dropout": run.dropout, "word_dropout": run.word_dropout, "dtype": dtype}
     if not run.text.startswith(PREFIX):
-        encoder = TEXT_ENCODERS[run.text](
-            hidden_dim=run.hidden_dim, dropout=run.dropout, dtype=dtype
-        )
-        return fit(), encoder
+        return fit(), TEXT_ENCODERS[run.text](hidden_dim=run.hidden_dim, **options)
     preset = run.text.removeprefix(PREFIX)
     tokenizer = keras_hub_tokenizer(
         preset, max_length=run.max_length, language=run.language
     )
-    return tokenizer, build_keras_hub_text(preset, tokenizer, dropout=run.dropout, dtype=dtype)
+    return tokenizer, build_keras_hub_text(preset, tokenizer, **options)
 
 
 def make_text_writer(run, dtype, training):
@@ -50,6 +48,9 @@ def make_text_writer(run, dtype, training):
     Returns:
         ``tokenizer`` and ``text``, for a builder, as a dict.
     """
+    # Not every fusion drops weights; the run has checked that this one does.
+    looking = {"dropout": run.attention_dropout} if run.attention_dropout else {}
+    kind = {"norm": run.norm, "positions": run.positions} if run.text == "transformer" else {}
     return {
         "tokenizer": Tokenizer.fit(
             training,
@@ -59,10 +60,13 @@ def make_text_writer(run, dtype, training):
             language=run.language,
         ),
         "text": TEXT_DECODERS[run.text](
-            FUSIONS[run.fusion](dtype=dtype),
+            FUSIONS[run.fusion](**looking, dtype=dtype),
             hidden_dim=run.hidden_dim,
             dropout=run.dropout,
             memory_dropout=run.memory_dropout,
+            word_dropout=run.word_dropout,
+            tie_words=run.tie_words,
+            **kind,
             dtype=dtype,
         ),
     }

@@ -24,7 +24,7 @@ from keras_vlm.tasks.video_models import VideoCaptioner, VideoQAModel
 from keras_vlm.tasks.vqa_models import VQAModel
 from keras_vlm.text.decoder import fresh_copy
 from keras_vlm.training.callbacks import CaptionScores, VQAScores
-from keras_vlm.training.captioning_run import CaptioningRun, objective_of
+from keras_vlm.training.captioning_run import CaptioningRun, choose_objective
 from keras_vlm.training.run import train
 from keras_vlm.training.run_encoder import BACKBONE, make_backbone, thaw_start
 from keras_vlm.training.run_text import make_text_writer, start_words
@@ -133,7 +133,7 @@ def train_video_captioner(run, *, verbose=1, callbacks=()):
         run,
         build=_build_captioner,
         scores=CaptionScores,
-        fit_options=objective_of(run),
+        fit_options=lambda training, model: choose_objective(run, training, model),
         verbose=verbose,
         callbacks=callbacks,
     )

@@ -52,6 +52,7 @@ class VQARun(TrainingRun):
             ``"sampling"`` or ``"loss"`` (weights; not for written answers); or ``"types"``, which
             draws each type of question as often as any other.
         dropout: share of the words' units dropped.
+        word_dropout: share of the question's words read as unknown.
 
     Raises:
         ValueError: an option is unknown or out of range, or does not go with ``start``.
@@ -60,6 +61,7 @@ class VQARun(TrainingRun):
     OF_THE_MODEL: ClassVar = (
         *TrainingRun.OF_THE_MODEL, "text", "fusion", "fusion_layers", "position_scale",
         "hidden_dim", "answers", "most_answers", "activation", "dropout",
+        "word_dropout",
     )  # fmt: skip
     TABLES: ClassVar = {
         **TrainingRun.TABLES,
@@ -83,6 +85,7 @@ class VQARun(TrainingRun):
     activation: str = "softmax"
     balance: str = "none"
     dropout: float = 0.2
+    word_dropout: float = 0.0
 
     def __post_init__(self):
         """Checks what nobody else checks before the work begins.

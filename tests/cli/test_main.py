@@ -1,5 +1,6 @@
 """The command line: every subcommand does its job, teaches, and fails in one readable line."""
 
+import argparse
 import csv
 import dataclasses
 import json
@@ -23,6 +24,7 @@ from keras_vlm import (
     load_data,
     shuffle_pictures,
 )
+from keras_vlm.cli import train
 from keras_vlm.cli.main import COMMANDS, main
 from keras_vlm.training.captioning_run import CaptioningRun
 from keras_vlm.training.retrieval_run import RetrievalRun
@@ -105,6 +107,17 @@ def test_train_flags_are_the_fields_of_a_run(capsys):
     for kind in (CaptioningRun, RetrievalRun, VQARun):
         for field in dataclasses.fields(kind):
             assert field.name == "data" or f"--{field.name.replace('_', '-')}" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [([], None), (["--tie-words"], True), (["--no-tie-words"], False)],
+)
+def test_train_flags_that_are_switches(flags, expected):
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    found = parser.parse_args(["scenes", "--out", "runs/1", *flags])
+    assert getattr(found, "tie_words", None) is expected
 
 
 def test_caption(model_path, capsys):

@@ -8,6 +8,9 @@ from oracles import dense, random_token_ids
 
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.text import TEXT_DECODERS
+from keras_vlm.text.places import POSITIONS
+from keras_vlm.text.tokenizer import UNKNOWN_ID
+from keras_vlm.text.transformer import NORMS
 
 B, K, T, N, C, D, V = 3, 2, 7, 5, 11, 12, 13
 
@@ -25,9 +28,21 @@ def make(kind, fusion="attention", **options):
     return decoder, features
 
 
-@pytest.fixture(params=[(kind, fusion) for kind in TEXT_DECODERS for fusion in FUSIONS], ids=str)
+MADE = [
+    *[(kind, fusion, {}) for kind in TEXT_DECODERS for fusion in FUSIONS],
+    *[(kind, "additive", {"tie_words": False}) for kind in TEXT_DECODERS],
+    *[
+        ("transformer", "attention", {"norm": norm, "positions": positions})
+        for norm in NORMS
+        for positions in POSITIONS
+    ],
+]
+
+
+@pytest.fixture(params=MADE, ids=str)
 def made(request):
-    return make(*request.param)
+    kind, fusion, options = request.param
+    return make(kind, fusion, **options)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -69,6 +84,8 @@ def test_packing_changes_neither_logits_nor_gradients(made):
             loss = tf.reduce_sum(tf.sin(logits))
         variables = [weight.value for weight in decoder.trainable_variables]
         results.append((logits.numpy(), [dense(g) for g in tape.gradient(loss, variables)]))
+    _, weights = decoder.attend_real(features, ids, tf.constant(real))
+    np.testing.assert_allclose(weights, decoder.attend(features, ids)[1][real], atol=1e-5)
     (plain, plain_gradients), (packed, packed_gradients) = results
     np.testing.assert_allclose(packed, plain, atol=1e-5)
     for ours, theirs in zip(packed_gradients, plain_gradients, strict=True):
@@ -112,9 +129,67 @@ def test_depth_and_saved_configuration(kind, layers):
     np.testing.assert_array_equal(again(features, ids), decoder(features, ids))
 
 
+def test_saved_configuration_of_each_option(made):
+    decoder, features = made
+    config = decoder.get_config()
+    again = type(decoder).from_config(config)
+    again.build((None, N, C), (None, None, T))
+    again.set_weights(decoder.get_weights())
+    ids = random_token_ids((B, K, T), V)
+    np.testing.assert_array_equal(again(features, ids), decoder(features, ids))
+
+
+@pytest.mark.parametrize("kind", TEXT_DECODERS)
+def test_old_configurations_are_what_they_were(kind):
+    decoder, _ = make(kind)
+    config = decoder.get_config()
+    for name in ("word_dropout", "tie_words", "norm", "positions"):
+        config.pop(name, None)
+    assert type(decoder).from_config(config).get_config() == decoder.get_config()
+    # No state, and no weights, beyond those that saved models have.
+    assert decoder.word_dropout.variables == []
+    names = [weight.name for weight in decoder._trainable_variables]
+    assert names == ["logit_bias", "positions"][: 1 + (kind == "transformer")]
+
+
+@pytest.mark.parametrize("kind", TEXT_DECODERS)
+def test_words_are_written_by_a_matrix_of_their_own(kind):
+    decoder, features = make(kind, tie_words=False)
+    ids = random_token_ids((B, K, T), V)
+    before = decoder(features, ids).numpy()
+    decoder.output_words.assign_add(np.eye(V, D, dtype="float32"))
+    after = decoder(features, ids).numpy()
+    assert np.abs(after - before)[..., :D].max() > 1e-2
+    # Nothing but the logits has changed, each by its own unit of the last hidden state.
+    np.testing.assert_array_equal(after[..., D:], before[..., D:])
+    decoder.output_words.assign(decoder.embedding.embeddings)
+    decoder.tie_words = True
+    tied = decoder(features, ids).numpy()
+    decoder.tie_words = False
+    np.testing.assert_array_equal(decoder(features, ids), tied)
+
+
+@pytest.mark.parametrize("real", [False, True])
+@pytest.mark.parametrize("kind", TEXT_DECODERS)
+def test_word_dropout_feeds_unknown_words(kind, real):
+    decoder, features = make(kind, word_dropout=0.5, memory_dropout=0.0)
+    decoder.dropout.rate = 0.0
+    ids = random_token_ids((B, K, T), V)
+    options = {"real_words": tf.ones(ids.shape, tf.bool)} if real else {}
+    (state,) = decoder.word_dropout.variables
+    kept = state.numpy()
+    left = decoder.word_dropout(ids, training=True).numpy()
+    assert 0 < (left == UNKNOWN_ID).mean() < 1
+    state.assign(kept)
+    found = decoder(features, ids, training=True, **options)
+    np.testing.assert_allclose(found, decoder(features, left, **options), atol=1e-5)
+    assert np.abs(found - decoder(features, ids, **options)).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"word_dropout": 1}, "word_dropout must be a number from 0 to 0.99, got 1"),
         ({"hidden_dim": 0}, "hidden_dim must be a whole number >= 1, got 0"),
         ({"dropout": 1.5}, "dropout must be a number from 0 to 0.99, got 1.5"),
         ({"num_layers": 2.5}, "num_layers must be a whole number >= 1, got 2.5"),

@@ -67,6 +67,21 @@ def test_frozen_or_tuned(presets):
     assert counts[1] > 10
 
 
+def test_words_dropped_are_read_as_unknown(presets):
+    preset = presets["Bert"][0]
+    tokenizer = keras_hub_tokenizer(preset, max_length=9)
+    encoder = build_keras_hub_text(preset, tokenizer, word_dropout=0.99)
+    ids = tokenizer(tf.constant(["the dog running", "a red circle"])).numpy()
+    encoder.build(ids.shape)
+    (state,) = encoder.word_dropout.variables
+    kept = state.numpy()
+    left = encoder.word_dropout(ids, training=True).numpy()
+    assert (left[:, 1] == 1).any()
+    state.assign(kept)
+    np.testing.assert_allclose(encoder(ids, training=True), encoder(left), atol=1e-5)
+    assert type(encoder).from_config(encoder.get_config()).word_dropout_rate == 0.99
+
+
 def test_a_retriever_learns_is_saved_and_exported(presets, tmp_path):
     preset = presets["Bert"][0]
     data = load_data("scenes:24")

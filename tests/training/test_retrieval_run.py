@@ -38,6 +38,7 @@ TINY = {
     "captions_per_image": 2,
     "learning_rate": 0.01,
     "average": 0.5,
+    "word_dropout": 0.2,
 }
 
 
@@ -60,6 +61,7 @@ def test_the_best_epoch_is_kept_and_scored_as_it_is(finished):
     run, model = finished
     out = pathlib.Path(run.out)
     assert_equal(load(out / "model.keras"), model)
+    assert model.text_encoder.word_dropout_rate == 0.2
     summary = json.loads((out / "scores.json").read_text())
     assert summary["monitor"] == "mean_recall"
     found = evaluate(model, load_data(run.data)["val"], verbose=0)

@@ -1,4 +1,4 @@
-"""Text layers of a run begin with word vectors of a file, whatever the task."""
+"""Text layers of a run: their options, and word vectors of a file to begin with."""
 
 import keras
 import numpy as np
@@ -62,6 +62,56 @@ def test_words_begin_with_vectors(task, tmp_path, capsys, monkeypatch):
     np.testing.assert_allclose(
         distances[0] / distances[1], distances[0][0] / distances[1][0], rtol=1e-4
     )
+
+
+LEVERS = {
+    "text": "transformer",
+    "attention_dropout": 0.2,
+    "word_dropout": 0.3,
+    "norm": "after",
+    "positions": "relative",
+    "tie_words": False,
+}
+
+
+@pytest.mark.parametrize("task", ["captioning", "video-caption"])
+def test_what_writes_has_the_options_of_its_run(task, tmp_path, monkeypatch):
+    kind, train, data, options = RUNS[task]
+    run = kind(data, str(tmp_path / "run"), **{**options, **LEVERS})
+    decoder = begun_model(train, run, monkeypatch).text_decoder
+    assert [layer.fusion.dropout_rate for layer in decoder.layers] == [0.2, 0.2]
+    config = decoder.get_config()
+    names = ("word_dropout", "norm", "positions", "tie_words")
+    assert [config[name] for name in names] == [0.3, "after", "relative", False]
+    plain = begun_model(
+        train, kind(data, str(tmp_path / "plain"), **options), monkeypatch
+    ).text_decoder
+    assert [layer.fusion.dropout_rate for layer in plain.layers] == [0.0, 0.0]
+    config = plain.get_config()
+    assert [config[name] for name in names] == [0.0, "before", "learned", True]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"norm": "pre"}, "norm must be one of 'before', 'after', got 'pre'"),
+        ({"positions": "waves"}, "positions must be one of .* got 'waves'"),
+        ({"norm": "after", "text": "lstm"}, "norm must be 'before' with text='lstm', got 'after'"),
+        (
+            {"positions": "relative", "text": "gru"},
+            "positions must be 'learned' with text='gru', got 'relative'",
+        ),
+        (
+            {"attention_dropout": 0.2, "fusion": "additive"},
+            "attention_dropout must be 0 with the fusion 'additive', got 0.2",
+        ),
+        ({"word_dropout": 0.2, "start": "x"}, "word_dropout is the model's own"),
+        ({"tie_words": False, "start": "x"}, "tie_words is the model's own"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message):
+    with pytest.raises(ValueError, match=f"CaptioningRun: {message}"):
+        CaptioningRun("scenes:16", "nowhere", **options)
 
 
 def test_those_that_have_words_already_refuse_vectors():
