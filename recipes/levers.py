@@ -35,6 +35,14 @@ from keras_vlm.training.experiments import (
 BASE = "base: LSTM, multi-head, words, mirror images, moving average 0.98, label smoothing 0.1"
 # In place of a path: the base's best model of the same seed.
 BASE_MODEL = "base"
+GOES_ON = {"start": BASE_MODEL, "learning_rate": 5e-4, "average": 0.99}
+TUNED = {**GOES_ON, "trainable_from": "block9_expand", "augment": "light"}
+SELF_CRITICAL = {
+    "start": BASE_MODEL,
+    "objective": "self_critical",
+    "learning_rate": 5e-5,
+    "average": 0.95,
+}
 # Row: (the lever, its options where they differ from the base).
 LEVERS = {
     "label smoothing: none": {"label_smoothing": 0.0},
@@ -45,29 +53,33 @@ LEVERS = {
     "dropout of words: 0.3": {"dropout": 0.3},
     "dropout of the picture: none": {"memory_dropout": 0.0},
     "dropout of the picture: 0.5": {"memory_dropout": 0.5},
+    "dropout of attention: 0.1": {"attention_dropout": 0.1},
+    "dropout of whole words: 0.1": {"word_dropout": 0.1},
+    "attention regularisation: 1": {"attention_regularization": 1.0},
+    "scheduled sampling: 0.25": {"scheduled_sampling": 0.25},
     "learning rate: 5e-4": {"learning_rate": 5e-4},
     "learning rate: 2e-3": {"learning_rate": 2e-3},
+    "schedule: linear": {"schedule": "linear"},
+    "schedule: constant": {"schedule": "constant"},
+    "warm-up: none": {"warmup": 0.0},
     "weight decay: none": {"weight_decay": 0.0},
     "weight decay: 0.05": {"weight_decay": 0.05},
     "precision: mixed bfloat16": {"precision": "mixed_bfloat16"},
+    "words: two matrices": {"tie_words": False},
+    "Transformer": {"text": "transformer"},
+    "Transformer: norm after": {"text": "transformer", "norm": "after"},
+    "Transformer: sinusoidal positions": {"text": "transformer", "positions": "sinusoidal"},
+    "Transformer: relative positions": {"text": "transformer", "positions": "relative"},
     "vocabulary: pieces": {"unit": "piece", "max_length": 30},
-    "second stage: goes on": {
-        "start": BASE_MODEL,
-        "learning_rate": 5e-4,
-        "average": 0.99,
-    },
-    "second stage: backbone tuned": {
-        "start": BASE_MODEL,
-        "trainable_from": "block9_expand",
-        "augment": "light",
-        "learning_rate": 5e-4,
-        "average": 0.99,
-    },
-    "second stage: self-critical": {
-        "start": BASE_MODEL,
-        "objective": "self_critical",
-        "learning_rate": 5e-5,
-        "average": 0.95,
+    "second stage: goes on": GOES_ON,
+    "second stage: backbone tuned": TUNED,
+    "second stage: backbone tuned at a fifth of the rate": {**TUNED, "backbone_rate": 1e-4},
+    "second stage: self-critical": SELF_CRITICAL,
+    "second stage: self-critical, 10 samples": {**SELF_CRITICAL, "num_samples": 10},
+    "second stage: self-critical, BLEU-4 in the reward": {**SELF_CRITICAL, "bleu_reward": 2.0},
+    "second stage: self-critical, a tenth of cross-entropy": {
+        **SELF_CRITICAL,
+        "cross_entropy_share": 0.1,
     },
 }
 
