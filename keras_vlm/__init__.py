@@ -79,6 +79,9 @@ from keras_vlm.text.cleaning_steps import clean_text as clean_text
 from keras_vlm.text.word_vectors import read_word_vectors as read_word_vectors
 from keras_vlm.text.word_vectors import start_from_vectors as start_from_vectors
 from keras_vlm.text.answers import AnswerVocabulary as AnswerVocabulary
+from keras_vlm.training.backbone_rate import BackboneRateAdam as BackboneRateAdam
+from keras_vlm.training.backbone_rate import BackboneRateAdamW as BackboneRateAdamW
+from keras_vlm.training.backbone_rate import BackboneRateSGD as BackboneRateSGD
 from keras_vlm.training.callbacks import CaptionScores as CaptionScores
 from keras_vlm.training.callbacks import RetrievalScores as RetrievalScores
 from keras_vlm.training.callbacks import TrainingBackup as TrainingBackup

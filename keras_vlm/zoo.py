@@ -72,7 +72,7 @@ def load(name_or_path):
     if path.is_file():
         try:
             model = keras.saving.load_model(path)
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, TypeError, KeyError, OSError) as error:
             raise DataError(f"{path}: cannot be read as a .keras file ({error}).") from error
         if not isinstance(model, MODEL_CLASSES):
             kinds = ", ".join(kind.__name__ for kind in MODEL_CLASSES)

@@ -77,7 +77,7 @@ def write_card(folder, recipe, facts, trained, chosen, scored):
             },
         ),
         "signature": found.signature,
-        "minutes": chosen.minutes,
+        "minutes": sum(each.minutes for each in trained),
         "memory": "an unknown amount" if memory is None else f"{memory / 1000:.1f} GB",
         "size": size,
         "seeds": _tell_seeds(recipe, facts, seeds) if seeds else "",

@@ -3,36 +3,39 @@
     python recipes/levers.py flickr8k:DIR --out runs/levers --seeds 3
 
 Small captioners on the features of a frozen EfficientNet-Lite0, the same few epochs for all; the
-best epoch by dev CIDEr-D of greedy captions. Each row differs from the base by one lever. Second
-stages go on from the base's best model of the same seed, for as many epochs again; their own
-comparison is the row that only goes on. OUT gets ``levers.md`` and ``levers.csv``, which grow with
-each training. It goes on where it was interrupted; a row that failed is told, and tried again.
-``--only fusion,dropout`` trains the rows whose names have these words.
+best epoch by dev CIDEr-D of greedy captions. Each row differs from the row that it is compared with
+by one lever. Second stages go on from the base's best model of the same seed, for as many epochs
+again, and are compared with the one that only goes on. OUT gets ``levers.md`` and ``levers.csv``,
+which grow with each training. It goes on where it was interrupted; a row that failed is told, and
+tried again. ``--only fusion,dropout`` trains the rows whose names have these words.
 """
 
 import argparse
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 import statistics
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from keras_vlm.core.files import take_lock
+from keras_vlm.core.files import take_lock, write_json
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.training.experiments import (
     best_score,
     describe_spread,
     folder_name,
-    markdown_table,
     print_epoch,
+    read_scores,
     small_captioner,
     train_row,
     write_table,
 )
 
-BASE = "base: LSTM, multi-head, words, mirror images, moving average 0.98, label smoothing 0.1"
+BASE = "base: LSTM, multi-head, mirror images, moving average 0.98, label smoothing 0.1"
+HEADER = ["lever", "CIDEr-D on dev", "difference", "from", "best epochs", "seeds"]
 # In place of a path: the base's best model of the same seed.
 BASE_MODEL = "base"
 GOES_ON = {"start": BASE_MODEL, "learning_rate": 5e-4, "average": 0.99}
@@ -84,11 +87,18 @@ LEVERS = {
 }
 
 
+# What a row is compared with where that is not the base, by how its name begins.
+COMPARED = {"Transformer: ": "Transformer", "second stage: ": "second stage: goes on"}
+
+
 def main(arguments=None):
     """Trains what is missing and prints the table.
 
     Args:
         arguments: list of strings, or None for the process's own.
+
+    Returns:
+        The exit code: 1 where a row failed.
     """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", help="for example flickr8k:DIR")
@@ -98,6 +108,8 @@ def main(arguments=None):
     parser.add_argument("--hidden-dim", type=int, default=256, help="default: 256")
     parser.add_argument("--image-size", type=int, default=224, help="default: 224")
     parser.add_argument("--language", default="en")
+    parser.add_argument("--unit", help="what captions are split into (default: by the language)")
+    parser.add_argument("--max-length", type=int, default=22, help="default: 22")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--word-vectors", help="a file of word vectors, for a row of its own")
     parser.add_argument("--only", help="words in the names of the rows to train, apart by commas")
@@ -105,9 +117,11 @@ def main(arguments=None):
     seeds = options.pop("seeds")
     if seeds < 1:
         parser.error(f"--seeds must be 1 or more, got {seeds}.")
-    out = pathlib.Path(options.pop("out"))
-    rows = {BASE: {}, **find_rows(options.pop("word_vectors"), options.pop("only"))}
-    if len(rows) == 1:
+    # Whole: second stages note where their start is, however OUT was typed.
+    out = pathlib.Path(options.pop("out")).resolve()
+    rows = find_rows(options.pop("word_vectors"))
+    chosen = choose_rows(rows, options.pop("only"))
+    if len(chosen) == 1:
         parser.error("--only must be words in the names of rows, got some that none has.")
     base = small_captioner(**options, out=out, cache=f"auto:{out / 'features'}")
     # Data that cannot be read end it all, not row after row.
@@ -119,18 +133,19 @@ def main(arguments=None):
         "choose another output folder.",
     )
     try:
-        header, table = measure(rows, base, out, range(seeds))
+        claim(base, out)
+        problems = measure({name: rows[name] for name in chosen}, rows, base, range(seeds))
     finally:
         os.close(lock)
-    print(f"\n{markdown_table(header, table)}\n\nWritten: {out / 'levers.md'}")
+    print(f"\n{(out / 'levers.md').read_text(encoding='utf-8')}\nWritten: {out / 'levers.md'}")
+    return 1 if problems else 0
 
 
-def find_rows(word_vectors, only):
-    """Returns the rows beside the base.
+def find_rows(word_vectors):
+    """Returns all rows: a dict from names to options, the base first.
 
     Args:
         word_vectors: a file of word vectors, or None for no such row.
-        only: words in the names of the rows, apart by commas, or None for all.
     """
     rows = {
         f"fusion: {name.replace('_', ' ')}": {"fusion": name}
@@ -138,42 +153,84 @@ def find_rows(word_vectors, only):
         for name in FUSIONS
         if FUSIONS[name] is not FUSIONS["attention"]
     }
-    rows |= LEVERS
-    if word_vectors is not None:
-        rows["word vectors"] = {"word_vectors": word_vectors}
-    words = [""] if only is None else [word.strip() for word in only.split(",")]
-    return {
-        name: options for name, options in rows.items() if any(word in name for word in words)
-    }
+    vectors = {} if word_vectors is None else {"word vectors": {"word_vectors": word_vectors}}
+    return {BASE: {}, **rows, **LEVERS, **vectors}
 
 
-def measure(rows, base, out, seeds):
-    """Trains all rows with one seed, then with the next; writes the table after each training.
+def choose_rows(rows, only):
+    """Returns the names of rows, and of what they are compared with.
 
     Args:
-        rows: dict from a row's name to its options; the base comes first.
-        base: the ``CaptioningRun`` of the base.
-        out: output folder.
+        rows: what ``find_rows`` returns.
+        only: words in the names, apart by commas, or None for all.
+    """
+    words = [""] if only is None else [word.strip() for word in only.split(",") if word.strip()]
+    wanted = {name for name in rows if any(word in name for word in words)}
+    wanted |= {compared_with(name) for name in wanted} | {BASE}
+    return [name for name in rows if name in wanted]
+
+
+def compared_with(name):
+    """Returns the name of the row that a row is compared with."""
+    others = (other for prefix, other in COMPARED.items() if name.startswith(prefix))
+    other = next(others, BASE)
+    return BASE if other == name else other
+
+
+def claim(base, out):
+    """Notes what all rows share, or checks that it is what was noted.
+
+    Raises:
+        FileExistsError: it is something else.
+    """
+    told = {k: v for k, v in dataclasses.asdict(base).items() if k not in {"out", "cache"}}
+    note = out / "levers.json"
+    noted = json.loads(note.read_text(encoding="utf-8")) if note.exists() else told
+    for name, value in told.items():
+        if noted.get(name) != value:
+            raise FileExistsError(
+                f"{out} holds levers of another base: {name} was {noted.get(name)!r}, now "
+                f"{value!r}. Choose another output folder."
+            )
+    write_json(note, told)
+
+
+def measure(chosen, rows, base, seeds):
+    """Trains rows with one seed, then with the next; writes the table after each training.
+
+    Args:
+        chosen: the rows to train, a dict as of ``find_rows``; the base comes first.
+        rows: all rows; those that were trained before stand in the table, too.
+        base: the ``CaptioningRun`` of the base, whose ``out`` is the output folder.
         seeds: what the rows are trained with.
 
     Returns:
-        ``(header, table)``: lists of strings, and of lists of strings.
+        A dict from the names of rows that failed to why.
     """
-    found = {name: [] for name in rows}
+    out = pathlib.Path(base.out)
     problems = {}
     for seed in seeds:
-        for name, options in rows.items():
+        for name, options in chosen.items():
             label = f"{name}, seed {seed}"
             try:
                 run = change(base, options, out, name, seed)
-                found[name].append(train_row(run, functools.partial(print_epoch, label)))
-                print(f"{label}: {best_score(found[name][-1]):.4f}", flush=True)
+                found = train_row(run, functools.partial(print_epoch, label))
+                print(f"{label}: {best_score(found):.4f}", flush=True)
             except Exception as error:  # noqa: BLE001 - told in the table; the others go on
                 problems[name] = str(error) or type(error).__name__
                 print(f"{label}: failed, {error}", flush=True)
-            header, table = tabulate(found, problems)
-            write_table(out / "levers", header, table)
-    return header, table
+            found = {name: read_row(out, name) for name in rows}
+            write_table(out / "levers", HEADER, tabulate(found, problems))
+    return problems
+
+
+def read_row(out, name):
+    """Returns what a row's finished trainings hold: a dict from seeds to ``scores.json``'s."""
+    folders = (out / folder_name(name)).glob("seed-*")
+    # A backup is there until all of a training is.
+    done = [at for at in folders if (at / "model.keras").exists() and not (at / "backup").exists()]
+    found = {int(folder.name.removeprefix("seed-")): read_scores(folder) for folder in done}
+    return dict(sorted(found.items()))
 
 
 def change(base, options, out, name, seed):
@@ -200,28 +257,31 @@ def change(base, options, out, name, seed):
 
 
 def tabulate(found, problems):
-    """Makes the table of what has been trained.
+    """Makes the rows of the table of what has been trained.
 
     Args:
-        found: dict from a row's name to what ``train_row`` returned, one a seed; the base first.
+        found: dict from a row's name to what ``read_row`` returns.
         problems: dict from a row's name to why it failed.
 
     Returns:
-        ``(header, table)``: lists of strings, and of lists of strings.
+        A list of lists of strings.
     """
-    scores = {name: [best_score(one) for one in each] for name, each in found.items()}
-    base = next(iter(scores.values()))
     table = []
-    for name, each in scores.items():
+    for name, each in found.items():
+        other = "" if name == BASE else compared_with(name)
         if name in problems:
-            table.append([name, f"failed: {problems[name]}", "", "", str(len(each))])
+            table.append([name, f"failed: {problems[name]}", "", other, "", str(len(each))])
         elif each:
-            beside = f"{statistics.mean(each) - statistics.mean(base):+.3f}" if base else ""
+            # Seeds that both have.
+            pairs = [(one, found[other].get(seed)) for seed, one in each.items() if other]
+            apart = [best_score(one) - best_score(base) for one, base in pairs if base]
             # Counted from 1; 0 is a second stage that was never better than its start.
-            epochs = ", ".join(str(one["best"]["epoch"] + 1) for one in found[name])
-            table.append([name, describe_spread(each), beside, epochs, str(len(each))])
-    return ["lever", "CIDEr-D on dev", "beside the base", "best epochs", "seeds"], table
+            epochs = ", ".join(str(one["best"]["epoch"] + 1) for one in each.values())
+            scores = describe_spread([best_score(one) for one in each.values()])
+            difference = f"{statistics.mean(apart):+.3f}" if apart else ""
+            table.append([name, scores, difference, other, epochs, str(len(each))])
+    return table
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

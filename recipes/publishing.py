@@ -163,6 +163,9 @@ def _read_arguments(recipe, arguments):
         parser.error(f"--seeds must be 1 or more, got {options.seeds}.")
     if options.smoke and options.publish.exists():
         parser.error(f"--smoke makes a toy, and {options.publish} exists: publish it elsewhere.")
+    there = options.publish.exists() and any(options.publish.iterdir())
+    if there and not (options.publish / "config.json").exists():
+        parser.error(f"--publish would replace {options.publish}, which is no published model.")
     there = options.export.exists() and any(options.export.iterdir())
     if there and not (options.export / "saved_model.pb").exists():
         parser.error(f"--export would replace {options.export}, which is no SavedModel.")

@@ -38,7 +38,7 @@ from keras_vlm.training.experiments import (
 
 FILE = pathlib.Path(__file__).parent / "sweeps" / "captioner.toml"
 # What a trial remembers: the epoch after which it was stopped; why it has no score.
-STOPPED, PROBLEM = "stopped", "problem"
+STOPPED, PROBLEM, DIED = "stopped", "problem", "died"
 
 
 class Search:
@@ -87,6 +87,13 @@ class Search:
         try:
             run = self.make_run(number, self.sweep.seeds[0], chosen)
             scores = train_row(run, lambda epoch: self.compare(trial, label, epoch))
+        except ChildProcessError as error:
+            # Who is killed once can go on later; twice, and it wants more memory than there is.
+            if DIED not in trial.user_attrs:
+                trial.set_user_attr(DIED, True)
+                raise
+            self._fail(trial, label, f"failed: {error}")
+            return
         except (OSError, ImportError):
             # A full disk, or a missing package, is not the trial's fault: it can go on later.
             raise
@@ -153,7 +160,7 @@ class Search:
         for name, values in self.sweep.space.items():
             # A seed of its own for each value: a kill between two does not change what is drawn.
             seed = random.Random(f"{self.sweep.seeds[0]} {trial.number} {name}").getrandbits(32)
-            self.study.sampler = self.optuna.samplers.TPESampler(seed=seed)
+            self.study.sampler = self.optuna.samplers.TPESampler(seed=seed, multivariate=False)
             if isinstance(values, list):
                 trial.suggest_categorical(name, values)
             elif isinstance(values.low, int):

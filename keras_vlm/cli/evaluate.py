@@ -95,9 +95,7 @@ def run(options):
     from keras_vlm.training.evaluate import evaluate
 
     model = open_model(options.model)
-    for name in ("reliability", "confusion"):
-        if getattr(options, name) and not hasattr(model, "answer"):
-            raise ValueError(f"--{name} goes with a model that answers questions.")
+    _check_options(model, options)
     texts = "questions" if hasattr(model, "answer") else "captions"
     data = load_data(options.data, language=options.language, keys=options.keys, texts=texts)
     asks = hasattr(model, "answer") and options.training_split in data
@@ -140,6 +138,19 @@ def run(options):
     if options.json:
         found.save(options.json)
         print(f"Written: {options.json}")
+
+
+def _check_options(model, options):
+    """Raises unless the model does what options ask for.
+
+    Raises:
+        ValueError: it does not.
+    """
+    for name in ("reliability", "confusion"):
+        if getattr(options, name) and not hasattr(model, "answer"):
+            raise ValueError(f"--{name} goes with a model that answers questions.")
+    if options.length_penalty is not None and not hasattr(model, "caption"):
+        raise ValueError("--length-penalty goes with a model that writes captions.")
 
 
 def _choose_examples(data, options):

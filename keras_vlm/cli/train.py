@@ -121,7 +121,8 @@ HELP = {
     "backbone_rate": "peak of the backbone's layers that learn (--trainable-from), where it is "
     "to be another",
     "weight_decay": "of adamw",
-    "label_smoothing": "share of the target spread over the vocabulary",
+    "label_smoothing": "share of the target spread over the vocabulary; of retrieval, over the "
+    "batch",
     "scheduled_sampling": "probability, at the end, with which a word that is fed is the model's "
     "own; rises from 0",
     "attention_regularization": "above 0 (1, say): weight of the cost of parts of the picture that "

@@ -10,6 +10,9 @@ import pathlib
 import shutil
 import tempfile
 
+# Names of what is being written, and of what a kill has left of it, begin so.
+WRITING = ".writing-"
+
 
 @contextlib.contextmanager
 def replace_file(path):
@@ -27,7 +30,7 @@ def replace_file(path):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{WRITING}{os.getpid()}-{path.name}")
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -50,17 +53,26 @@ def replace_folder(path, *, overwrite=False):
 
     Raises:
         FileExistsError: ``path`` exists, is not empty, and ``overwrite`` is False.
+        OSError: the folder cannot be written or the disk is full; ``path`` is untouched.
     """
     path = pathlib.Path(path)
     check_output_folder(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".writing-{path.name}-", dir=path.parent))
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}-", dir=path.parent))
     temporary.chmod(0o755)
     try:
         yield temporary
+        old = temporary.with_name(f"{temporary.name}-old")
+        # Away in one step: half of a folder that was killed within would be no folder of its kind.
         if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+            path.replace(old)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -79,7 +91,8 @@ def check_output_folder(path, *, overwrite=False):
     path = pathlib.Path(path)
     if path.is_file():
         raise FileExistsError(f"{path} is a file. Choose another output folder.")
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
+    there = path.iterdir() if path.is_dir() and not overwrite else ()
+    if any(not found.name.startswith(WRITING) for found in there):
         raise FileExistsError(
             f"{path} exists and is not empty. Choose another folder, or pass overwrite=True "
             "(--overwrite on the command line)."

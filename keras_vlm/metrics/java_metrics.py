@@ -1,6 +1,7 @@
 """METEOR and SPICE, which exist as Java programs only. Refuses to make them anew."""
 
 import shutil
+import subprocess
 
 from keras_vlm.core.checks import check_choice
 from keras_vlm.core.extras import import_extra
@@ -25,7 +26,7 @@ def check_java_score(name, where="java_score"):
 
     Raises:
         ImportError: pycocoevalcap is missing; the message names the extra.
-        FileNotFoundError: there is no Java.
+        FileNotFoundError: there is no Java, or it does not start.
         ValueError: the name is unknown.
     """
     check_choice(where, "name", name, JAVA_METRICS)
@@ -35,6 +36,12 @@ def check_java_score(name, where="java_score"):
         raise FileNotFoundError(
             f"{where}: {name} needs Java, and there is no 'java' on the PATH. Install a Java "
             "runtime, or use the scores that need none: BLEU, ROUGE-L, CIDEr-D."
+        )
+    # Where Java itself does not start, pycocoevalcap would wait for it for ever.
+    tried = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        raise FileNotFoundError(
+            f"{where}: {name} needs Java, and 'java -version' fails: {tried.stderr.strip()[:200]}"
         )
     return made
 
@@ -52,7 +59,7 @@ def java_score(name, references, hypotheses):
 
     Raises:
         ImportError: pycocoevalcap is missing; the message names the extra.
-        FileNotFoundError: there is no Java.
+        FileNotFoundError: there is no Java, or it does not start.
         ValueError: the name is unknown.
 
     Source:

@@ -247,8 +247,17 @@ class Captioner(CaptionMixin, PictureTextModel):
                 self.objective, self.jit_compile, self.train_function = None, compiled, None
 
     def train_step(self, data):
-        """Takes one step; without XLA, logits are computed for real words only."""
+        """Takes one step; without XLA, logits are computed for real words only.
+
+        Raises:
+            ValueError: examples are weighed, and there is an objective.
+        """
         inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self.objective is not None and sample_weight is not None:
+            raise ValueError(
+                "fit: sample weights must be left out with an objective, which weighs all examples "
+                "alike. Remove them, or the objective."
+            )
         if self.jit_compile or sample_weight is not None:
             return super().train_step(data)
         with tf.GradientTape() as tape:

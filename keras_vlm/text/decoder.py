@@ -13,6 +13,7 @@ from keras import ops
 from keras_vlm.core.checks import check_number
 from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.text.packing import NoPacking, Packing
+from keras_vlm.text.tokenizer import START_ID
 from keras_vlm.text.word_dropout import WordDropout
 
 
@@ -223,6 +224,12 @@ def real_tokens(image_features):
 def fresh_copy(layer):
     """Returns a layer like this one, not yet built."""
     return type(layer).from_config(layer.get_config())
+
+
+def fed_words(targets):
+    """Returns what a decoder reads to say targets [B,K,T]: the start id, and all but the last."""
+    start = tf.fill(tf.shape(targets[..., :1]), START_ID)
+    return tf.concat([start, targets[..., :-1]], axis=-1)
 
 
 def axis_size(tensor, axis):

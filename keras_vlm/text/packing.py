@@ -56,7 +56,8 @@ class Packing:
 
     def from_pictures(self, queries):
         """Turns [B,Q,D] back into words [M,D]."""
-        flat = ops.reshape(queries, (-1, queries.shape[-1]))
+        # The weights of where words looked may be of any number of tokens.
+        flat = ops.reshape(queries, (-1, ops.shape(queries)[-1]))
         return move(flat, self._slots, self._of_picture, self._taken)
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import keras
 
 from keras_vlm.core.checks import check_number
-from keras_vlm.fusion import FUSIONS
+from keras_vlm.fusion import FUSIONS, ConcatFusion
 from keras_vlm.tasks.captioning import Captioner, build_captioner
 from keras_vlm.text import TEXT_DECODERS
 from keras_vlm.text.decoder import fresh_copy
@@ -157,11 +157,8 @@ class CaptioningRun(TrainingRun):
                     f"{where}: {name} must be 0 with the objective {self.objective!r}, got "
                     f"{value!r}. It is a matter of cross_entropy."
                 )
-        if self.attention_regularization and self.start is None and self.fusion == "concat":
-            raise ValueError(
-                f"{where}: attention_regularization must be 0 with the fusion 'concat', got "
-                f"{self.attention_regularization!r}. That fusion looks everywhere alike."
-            )
+        if self.attention_regularization and self.start is None:
+            _check_looks(self, FUSIONS[self.fusion])
 
     def _check_self_critical(self):
         """Checks the options of the self-critical objective.
@@ -223,6 +220,9 @@ def choose_objective(run, training, captioner):
 
     Returns:
         A dict with ``objective``, empty where the loss alone is minimised.
+
+    Raises:
+        ValueError: attention is to be regular, and the captioner's looks everywhere alike.
     """
     if run.objective == "self_critical":
         objective = SelfCritical(
@@ -237,8 +237,23 @@ def choose_objective(run, training, captioner):
     options = {name: getattr(run, name) for name in FORCING}
     if not any(options.values()):
         return {}
+    if run.attention_regularization:
+        _check_looks(run, type(captioner.text_decoder.fusion))
     rise = count_steps(run, training)
     return {"objective": TeacherForcing(**options, rise_steps=rise, seed=run.seed)}
+
+
+def _check_looks(run, fusion_class):
+    """Raises where a fusion cannot learn to look at all of a picture.
+
+    Raises:
+        ValueError: it looks everywhere alike.
+    """
+    if issubclass(fusion_class, ConcatFusion):
+        raise ValueError(
+            f"{type(run).__name__}: attention_regularization must be 0 with the fusion 'concat', "
+            f"got {run.attention_regularization!r}. That fusion looks everywhere alike."
+        )
 
 
 def _build(run, training, found, optimizer):

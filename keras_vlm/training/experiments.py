@@ -5,6 +5,7 @@ and the features that these read, only when its process ends. Refuses to know th
 what the rows vary.
 """
 
+import contextlib
 import csv
 import json
 import multiprocessing
@@ -114,7 +115,8 @@ def train_row(run, watch):
         FileExistsError: the folder holds a run with other options.
         ImportError: a package is missing.
         OSError: a file cannot be read or written.
-        RuntimeError: the training failed otherwise, or its process was killed.
+        ChildProcessError: its process was killed; called again, it goes on.
+        RuntimeError: the training failed otherwise.
     """
     out = pathlib.Path(run.out)
     claim_folder(run, out)
@@ -126,14 +128,11 @@ def train_row(run, watch):
     child.start()
     theirs.close()
     try:
-        while isinstance(told := ours.recv(), Epoch):
-            ours.send(bool(watch(told)))
-    except (EOFError, ConnectionError) as error:
-        child.join()
-        raise RuntimeError(
-            f"{out}: its process ended with code {child.exitcode} (-9: killed, perhaps for want of "
-            "memory)."
-        ) from error
+        while isinstance(told := _receive(ours, child, out), Epoch):
+            stop = bool(watch(told))
+            # That nobody is there any more is told when nothing comes.
+            with contextlib.suppress(ConnectionError):
+                ours.send(stop)
     finally:
         child.kill()
         child.join()
@@ -141,6 +140,22 @@ def train_row(run, watch):
     if told is not None:
         raise told
     return read_scores(out)
+
+
+def _receive(pipe, child, out):
+    """Returns what the training tells next.
+
+    Raises:
+        ChildProcessError: its process has ended without a word.
+    """
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionError) as error:
+        child.join()
+        raise ChildProcessError(
+            f"{out}: its process ended with code {child.exitcode} (-9: killed, perhaps for want of "
+            "memory)."
+        ) from error
 
 
 def train_here(run, watch):

@@ -42,7 +42,9 @@ class RerankingRun(TrainingRun):
             ``retriever``, or ``retriever`` is missing.
     """
 
-    OF_THE_RETRIEVER: ClassVar = (*TrainingRun.OF_THE_MODEL, "trainable_from")
+    OF_THE_RETRIEVER: ClassVar = (
+        *TrainingRun.OF_THE_MODEL, "trainable_from", "backbone_rate",
+    )  # fmt: skip
     OF_THE_MODEL: ClassVar = ("fusion", "hidden_dim", "dropout")
     TABLES: ClassVar = {**TrainingRun.TABLES, "fusion": FUSIONS, "loss": PAIR_LOSSES}
 

@@ -18,6 +18,7 @@ from keras_vlm.losses import smoothed_cross_entropy
 from keras_vlm.metrics.bleu_reward import BleuReward
 from keras_vlm.metrics.cider_reward import CiderReward
 from keras_vlm.tasks.generation import generate
+from keras_vlm.text.decoder import fed_words
 from keras_vlm.text.tokenizer import PAD_ID, START_ID, UNKNOWN_ID
 
 
@@ -127,7 +128,7 @@ class SelfCritical:
         real = tf.not_equal(samples, PAD_ID)
         # Without dropout, as they were drawn: the gradient is of the policy that spoke.
         logits = captioner.text_decoder(
-            features, _fed(samples), real_words=real, training=False
+            features, fed_words(samples), real_words=real, training=False
         )
         # And without the tokens that no sample holds: a softmax that has the unknown word lets its
         # share grow unpunished, until the model falls apart.
@@ -139,14 +140,8 @@ class SelfCritical:
         return tf.reduce_mean(losses * worth)
 
 
-def _fed(words):
-    """Returns what a decoder reads to say words [B,K,T]: the start id, and all but the last."""
-    start = tf.fill(tf.shape(words[..., :1]), START_ID)
-    return tf.concat([start, words[..., :-1]], axis=-1)
-
-
 def _cross_entropy(captioner, features, targets):
     """Returns the captioner's own loss of references [B,K,T], dropout and smoothing on."""
     real = tf.not_equal(targets, PAD_ID)
-    logits = captioner.text_decoder(features, _fed(targets), real_words=real, training=True)
+    logits = captioner.text_decoder(features, fed_words(targets), real_words=real, training=True)
     return captioner.compute_loss(None, tf.boolean_mask(targets, real), logits, training=True)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_vlm.core.checks import check_number
 from keras_vlm.decoding.constraints import lowered
-from keras_vlm.text.decoder import real_tokens
+from keras_vlm.text.decoder import fed_words, real_tokens
 from keras_vlm.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 
@@ -27,7 +27,7 @@ class TeacherForcing:
     Regular attention adds to the loss, which is a mean over words, lambda times the mean over
     captions of ``(1/N) sum_i (1 - sum_t a_ti)^2``, where a_ti is the weight that the fusion (in a
     Transformer, that of the last layer) has for token i when the t-th word is written. Padding is
-    neither a word nor a token.
+    neither a word nor a token; a sentinel's share (``AdaptiveFusion``) is spread over the tokens.
 
     Args:
         scheduled_sampling: probability with which a word that is fed is the model's own.
@@ -83,7 +83,7 @@ class TeacherForcing:
         """
         decoder = captioner.text_decoder
         real = tf.not_equal(targets, PAD_ID)
-        fed = tf.concat([tf.fill(tf.shape(targets[..., :1]), START_ID), targets[..., :-1]], axis=-1)
+        fed = fed_words(targets)
         if self.scheduled_sampling:
             step = tf.cast(tf.convert_to_tensor(captioner.optimizer.iterations), tf.int32)
             fed = self.mix(decoder, features, fed, real, step)

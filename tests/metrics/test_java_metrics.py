@@ -2,6 +2,7 @@
 
 import builtins
 import shutil
+import subprocess
 import sys
 import types
 
@@ -54,9 +55,24 @@ def test_missing_java_is_said_before_it_is_called(name, fake_package, monkeypatc
         java_score(name, REFERENCES, HYPOTHESES)
 
 
+def java(monkeypatch, code):
+    """A Java that ends with a code, as far as anybody asks."""
+    done = subprocess.CompletedProcess([], code, "", "No Java runtime present\n")
+    monkeypatch.setattr(shutil, "which", lambda program: "java")
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: done)
+
+
+@pytest.mark.parametrize("name", JAVA_METRICS)
+def test_java_that_does_not_start_is_said(name, fake_package, monkeypatch):
+    java(monkeypatch, 1)
+    monkeypatch.setattr(FakeScorer, "compute_score", None)
+    with pytest.raises(FileNotFoundError, match="'java -version' fails: No Java runtime present$"):
+        java_score(name, REFERENCES, HYPOTHESES)
+
+
 @pytest.mark.parametrize("name", JAVA_METRICS)
 def test_texts_are_handed_over_picture_by_picture(name, fake_package, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda program: "java")
+    java(monkeypatch, 0)
     score = java_score(name, REFERENCES, ["the dog is running", "nothing"])
     assert score == 0.5
     assert type(score) is builtins.float

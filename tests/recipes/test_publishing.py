@@ -170,6 +170,13 @@ def test_cost_and_size_are_told(three):
     assert scores["peak_memory_mb"] == cost["peak_memory_mb"]
     size = sum((alone / name).stat().st_size for name in ("weights.npz", "config.json")) / 1e6
     assert scores["size_mb"] == round(size, 1)
+    seconds = [
+        sum(read_json(folder / "stage_1" / "cost.json")["seconds"].values())
+        for folder in (out, out / "seed-1", out / "seed-2")
+    ]
+    # The command of the card trains them all.
+    card = (out / "published" / "mine" / "card.md").read_text(encoding="utf-8")
+    assert f" {sum(seconds) / 60:.3f} " in card
     told = f"{minutes:.3f} {cost['peak_memory_mb'] / 1000:.1f} GB {size:.1f}\n"
     assert told in (alone / "card.md").read_text(encoding="utf-8")
 
@@ -222,6 +229,7 @@ def test_minutes_of_an_older_run_are_those_of_its_files(publishing, three, tmp_p
     [
         (["--seeds", "0"], "--seeds must be 1 or more, got 0"),
         (["--export", "OUT"], "--export would replace .*, which is no SavedModel"),
+        (["--publish", "OUT"], "--publish would replace .*, which is no published model"),
     ],
 )
 def test_what_would_fail_in_the_end_fails_at_once(publishing, tmp_path, capsys, flags, message):

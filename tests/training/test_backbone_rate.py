@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+import subprocess
+import sys
 
 import keras
 import kills
@@ -99,6 +101,9 @@ def test_the_backbone_is_found_and_a_saved_model_goes_on_alike(tmp_path):
     before = [variable.numpy() for variable in learned]
     model.train_on_batch(batch, words)
     model.save(tmp_path / "model.keras")
+    # In a new process, where nothing but the package is imported.
+    code = f"import keras_vlm; keras_vlm.load({str(tmp_path / 'model.keras')!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.optimizer.backbone_places == places
     for each in (model, again):

@@ -29,7 +29,7 @@ from keras_vlm.training import captioning_run, run_encoder
 from keras_vlm.training import run as training_run
 from keras_vlm.training.captioning_run import CaptioningRun, train_captioner
 from keras_vlm.training.evaluate import evaluate
-from keras_vlm.training.run import OPTIMIZERS, build_optimizer
+from keras_vlm.training.run import OPTIMIZERS, build_optimizer, claim_folder
 from keras_vlm.vision.backbones import Backbone
 from keras_vlm.zoo import load
 
@@ -238,6 +238,20 @@ def test_a_run_with_other_options_is_refused(finished):
         with pytest.raises(FileExistsError, match=message):
             train_captioner(dataclasses.replace(run, **{name: value}), verbose=0)
     assert sorted(path.name for path in pathlib.Path(run.out).iterdir()) == FILES
+
+
+def test_where_features_are_kept_is_no_other_option(finished, tmp_path):
+    run, _ = finished
+    again = dataclasses.replace(run, cache=str(tmp_path / "elsewhere"))
+    claim_folder(again, pathlib.Path(run.out))
+    with pytest.raises(FileExistsError, match="cache was '.*', now None"):
+        claim_folder(dataclasses.replace(run, cache=None), pathlib.Path(run.out))
+
+
+def test_what_a_kill_has_left_of_the_first_note_is_no_hindrance(tmp_path):
+    (tmp_path / ".writing-1234-run.json").write_text('{"data": "sce')
+    claim_folder(make_run(tmp_path), tmp_path)
+    assert read_json(tmp_path / "run.json")["data"] == make_run(tmp_path).data
 
 
 def test_an_interrupted_run_with_other_options_is_refused(finished, tmp_path):
@@ -575,13 +589,13 @@ def test_options_of_the_self_critical_objective(finished, tmp_path, option, valu
         go_on(finished, tmp_path, objective="self_critical", **{option: wrong})
     chosen = go_on(finished, tmp_path, objective="self_critical", **{option: value})
     training = load_data(chosen.data)["train"]
-    objective = captioning_run.objective_of(chosen)(training, finished[1])["objective"]
+    objective = captioning_run.choose_objective(chosen, training, finished[1])["objective"]
     assert getattr(objective, {"bleu_reward": "bleu_weight"}.get(option, option)) == value
     usual = go_on(finished, tmp_path, objective="self_critical")
-    objective = captioning_run.objective_of(usual)(training, finished[1])["objective"]
+    objective = captioning_run.choose_objective(usual, training, finished[1])["objective"]
     assert (objective.num_samples, objective.bleu_weight) == (5, 0)
     assert objective.cross_entropy_share == 0
-    assert captioning_run.objective_of(make_run(tmp_path))(training, finished[1]) == {}
+    assert captioning_run.choose_objective(make_run(tmp_path), training, finished[1]) == {}
 
 
 def test_what_a_run_cannot_go_on_from(finished, tmp_path):

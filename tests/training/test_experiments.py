@@ -82,7 +82,7 @@ def test_a_process_that_is_killed(tmp_path):
         child.kill()
         child.join()
 
-    with pytest.raises(RuntimeError, match="row: its process ended with code -9"):
+    with pytest.raises(ChildProcessError, match="row: its process ended with code -9"):
         train_row(run, kill)
     assert not multiprocessing.active_children()
 

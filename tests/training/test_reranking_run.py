@@ -129,6 +129,7 @@ def test_wrong_models(retriever_path, tmp_path):
         ({"loss": "clip"}, "loss must be one of"),
         ({"backbone": "vgg16"}, "backbone is the retriever's own, got 'vgg16'. Leave it out"),
         ({"trainable_from": "all"}, "trainable_from is the retriever's own, got 'all'"),
+        ({"backbone_rate": 1e-4}, "backbone_rate is the retriever's own, got 0.0001"),
         ({"start": "x"}, "hidden_dim is the model's own where start is given, got 12"),
     ],
 )

@@ -49,6 +49,9 @@ def test_afterwards_fit_is_as_before(examples):
     batches = model.batches(examples, 31, shuffle=False)
     model.fit(batches, verbose=0, objective=SelfCritical(examples, model.tokenizer))
     assert model.objective is None
+    weighed = batches.map(lambda inputs, targets: (inputs, targets, tf.ones(tf.shape(targets)[:1])))
+    with pytest.raises(ValueError, match="sample weights must be left out with an objective"):
+        model.fit(weighed, verbose=0, objective=SelfCritical(examples, model.tokenizer))
     assert model.fit(batches, verbose=0).history["loss"][0] > 0
 
 

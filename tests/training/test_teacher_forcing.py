@@ -1,5 +1,7 @@
 """Scheduled sampling and regular attention: the formulas, what is drawn, runs that have them."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -206,11 +208,16 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, two)
 
 
+def looking(fusion):
+    """What ``choose_objective`` asks of a captioner: how it looks."""
+    return types.SimpleNamespace(text_decoder=TEXT_DECODERS["lstm"](FUSIONS[fusion]()))
+
+
 @pytest.mark.parametrize("kind", [CaptioningRun, VideoCaptioningRun])
 def test_a_run_chooses_its_objective(kind, examples):
     def chosen(**options):
         run = kind("scenes:31", "nowhere", epochs=3, batch_size=5, seed=4, **options)
-        return choose_objective(run, examples, None)
+        return choose_objective(run, examples, looking("attention"))
 
     assert chosen() == {}
     [objective] = chosen(scheduled_sampling=0.25).values()
@@ -219,6 +226,9 @@ def test_a_run_chooses_its_objective(kind, examples):
     assert (objective.attention_regularization, objective.seed) == (0, 4)
     [objective] = chosen(attention_regularization=2.0, start="x.keras").values()
     assert (objective.attention_regularization, objective.scheduled_sampling) == (2.0, 0)
+    run = kind("scenes:31", "nowhere", attention_regularization=2.0, start="x.keras")
+    with pytest.raises(ValueError, match="regularization must be 0 with the fusion 'concat'"):
+        choose_objective(run, examples, looking("concat"))
 
 
 @pytest.mark.parametrize(
