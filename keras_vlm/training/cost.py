@@ -27,7 +27,8 @@ class RunCost(keras.callbacks.Callback):
 
     Time between a kill and the resumption is nobody's work and does not count; nor does an epoch
     that a kill threw away, which is run again and written in its place. So the sum is what a run
-    takes that nobody kills, and a little more for each time that it was opened anew.
+    takes that nobody kills, and a little more for each time that it was opened anew; less, where a
+    kill came while the first features were computed, for these are there already.
 
     Args:
         folder: where ``cost.json`` goes. The clock starts now, so make it when the work begins.
