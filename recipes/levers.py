@@ -130,9 +130,7 @@ def find_rows(word_vectors, only):
     if word_vectors is not None:
         rows["word vectors"] = {"word_vectors": word_vectors}
     words = [""] if only is None else [word.strip() for word in only.split(",")]
-    return {
-        name: options for name, options in rows.items() if any(word in name for word in words)
-    }
+    return {name: options for name, options in rows.items() if any(word in name for word in words)}
 
 
 def measure(rows, base, out, seeds):
