@@ -168,9 +168,7 @@ class Search:
                     name, values.low, values.high, step=values.step or 1, log=values.log
                 )
             else:
-                trial.suggest_float(
-                    name, values.low, values.high, step=values.step, log=values.log
-                )
+                trial.suggest_float(name, values.low, values.high, step=values.step, log=values.log)
         return trial.params
 
     def repeat_best(self):
@@ -244,9 +242,7 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, help="of a trial that is not stopped, likewise")
     options = parser.parse_args(arguments)
     optuna = import_extra("optuna", "sweep", "recipes/sweep.py")
-    sweep = read_sweep(
-        options.sweep, options.data, trials=options.trials, epochs=options.epochs
-    )
+    sweep = read_sweep(options.sweep, options.data, trials=options.trials, epochs=options.epochs)
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     lock = take_lock(
