@@ -18,7 +18,7 @@ B, K, T, N, C, D, V = 3, 2, 7, 5, 11, 12, 13
 def make(kind, fusion="attention", **options):
     keras.utils.set_random_seed(0)
     decoder = TEXT_DECODERS[kind](
-        FUSIONS[fusion](), hidden_dim=D, vocabulary_size=V, dropout=0.3, **options
+        FUSIONS[fusion](), hidden_dim=D, vocabulary_size=V, **{"dropout": 0.3, **options}
     )
     decoder.build((None, N, C), (None, None, T))
     # Fresh biases are zero, and what is zero cannot be seen to be forgotten.
@@ -172,8 +172,7 @@ def test_words_are_written_by_a_matrix_of_their_own(kind):
 @pytest.mark.parametrize("real", [False, True])
 @pytest.mark.parametrize("kind", TEXT_DECODERS)
 def test_word_dropout_feeds_unknown_words(kind, real):
-    decoder, features = make(kind, word_dropout=0.5, memory_dropout=0.0)
-    decoder.dropout.rate = 0.0
+    decoder, features = make(kind, word_dropout=0.5, memory_dropout=0.0, dropout=0.0)
     ids = random_token_ids((B, K, T), V)
     options = {"real_words": tf.ones(ids.shape, tf.bool)} if real else {}
     (state,) = decoder.word_dropout.variables
