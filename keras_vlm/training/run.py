@@ -5,7 +5,6 @@ Refuses to know any one task and the command line.
 
 import dataclasses
 import json
-import operator
 import pathlib
 import shutil
 from typing import ClassVar
@@ -347,8 +346,6 @@ def claim_folder(run, out):
     """
     unused = {"out", *run.taken_over()}
     options = {k: v for k, v in dataclasses.asdict(run).items() if k not in unused}
-    # Where features are kept changes nothing; only whether they are.
-    same = {"cache": lambda noted, given: (noted is None) == (given is None)}
     # Notes of before there were other tasks do not name theirs.
     options["run"] = type(run).__name__
     note = out / "run.json"
@@ -359,11 +356,10 @@ def claim_folder(run, out):
     noted = json.loads(note.read_text(encoding="utf-8"))
     defaults = {field.name: field.default for field in dataclasses.fields(run)}
     defaults["run"] = "CaptioningRun"
-    changed = [
-        key
-        for key in options
-        if not same.get(key, operator.eq)(noted.get(key, defaults[key]), options[key])
-    ]
+    changed = [key for key in options if options[key] != noted.get(key, defaults[key])]
+    # Where features are kept changes nothing; only whether they are.
+    if "cache" in changed and None not in (noted.get("cache", "auto"), options["cache"]):
+        changed.remove("cache")
     if not changed:
         return
     # Before its first backup a run has nothing to lose: a wrong option may be put right.
