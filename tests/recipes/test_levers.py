@@ -89,7 +89,7 @@ def test_each_row_differs_from_what_it_is_compared_with_by_its_lever_alone(lever
     runs = {
         name: levers.change(base, options, tmp_path, name, 2) for name, options in rows.items()
     }
-    # What makes a captioner Chinese, a Transformer, or goes on with one, is one choice.
+    # Options that make one lever together.
     whole = {
         "vocabulary: pieces": {"unit", "max_length"},
         "second stage: goes on": {"start", "learning_rate", "average"},
