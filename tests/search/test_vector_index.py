@@ -473,6 +473,53 @@ def test_opening_reads_little(tmp_path):
     assert len(index) == rows
 
 
+SEARCH_IN_LITTLE_MEMORY = """
+import pathlib, resource, sys
+import numpy as np
+from keras_vlm.search import VectorIndex
+path, limit = sys.argv[1], int(sys.argv[2])
+queries = np.load(path + "/../queries.npy")
+# Libraries' threads and buffers, before memory is counted.
+queries @ queries.T
+with VectorIndex.open(path + "/../small") as index:
+    index.search(queries[:, :DIM], 3)
+status = pathlib.Path("/proc/self/status").read_text()
+used = 1024 * int(status.partition("VmData:")[2].split()[0])
+resource.setrlimit(resource.RLIMIT_DATA, (used + limit, used + limit))
+file = pathlib.Path(path) / "vectors-0"
+try:
+    file.read_bytes()
+except MemoryError:
+    print("too large")
+with VectorIndex.open(path) as index:
+    keys, scores = index.search(queries, 3)
+np.savez(path + "/../found.npz", keys=keys, scores=scores)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mappings on Linux alone")
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_larger_than_memory_is_searched(tmp_path, kind):
+    rows, dim, limit = 16000, 2048, 40 * 2**20
+    vectors = draw(rows, dim=dim)
+    make(tmp_path / "small", 20, kind)
+    quick = {} if kind == "flat" else {"connectivity": 4, "expansion": 8}
+    with VectorIndex.create(tmp_path / "index", dim, kind=kind, **quick) as index:
+        index.add(names(rows), vectors)
+    assert (tmp_path / "index" / "vectors-0").stat().st_size > 1.5 * limit
+    np.save(tmp_path / "queries.npy", vectors[:5])
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCH_IN_LITTLE_MEMORY.replace("DIM", str(DIM)),
+         tmp_path / "index", str(limit)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "too large\n"), done.stderr
+    with VectorIndex.open(tmp_path / "index") as index, np.load(tmp_path / "found.npz") as found:
+        keys, scores = index.search(vectors[:5], 3)
+        assert found["keys"].tolist() == keys
+        np.testing.assert_allclose(found["scores"], scores, atol=1e-6)
+
+
 def test_flat_needs_numpy_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "usearch", None)
     monkeypatch.setitem(sys.modules, "usearch.index", None)
