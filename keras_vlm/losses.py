@@ -179,7 +179,8 @@ ANSWER_LOSSES = {"softmax": SoftmaxAnswerLoss, "sigmoid": SigmoidAnswerLoss}
 class PairLoss(keras.losses.Loss):
     """Abstract: how well pictures and captions find each other in a batch.
 
-    ``y_pred`` [B,B,K] holds the scores of picture i (first axis) with caption k of picture j;
+    ``y_pred`` [B,B,K] holds the scores of picture i (first axis) with caption k of picture j, or
+    [B,B,K,H] those of H heads, each of which has a cost of its own, and the loss is their mean;
     ``y_true`` [B,K] is True where there is a caption. All captions of a picture are right answers,
     and never each other's wrong ones. A picture that has none teaches nothing. A subclass
     implements ``cost(scores, real)``.
@@ -198,7 +199,11 @@ class PairLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Returns the mean cost of a real caption, a float32 scalar."""
-        return self.cost(ops.cast(y_pred, "float32"), ops.cast(y_true, "bool"))
+        scores, real = ops.cast(y_pred, "float32"), ops.cast(y_true, "bool")
+        if len(scores.shape) == 3:
+            return self.cost(scores, real)
+        heads = scores.shape[-1]
+        return sum(self.cost(scores[..., head], real) for head in range(heads)) / heads
 
     def cost(self, scores, real):
         """Returns the loss of scores [B,B,K] float32 under real [B,K] bool."""

@@ -67,13 +67,19 @@ def scenes_captioner(text="lstm", fusion="multi_head", language="en", **options)
 
 
 def scenes_retriever(text="gru", language="en", dim=None, **options):
-    """An untrained retriever of rendered scenes."""
+    """An untrained retriever of rendered scenes; of names with pluses it has a head each."""
     keras.utils.set_random_seed(7)
     examples = load_data("scenes:31", language=language)["train"]
+    encoders = [TEXT_ENCODERS[name](hidden_dim=24, dropout=0.1) for name in text.split("+")]
+    shared = {"heads": len(encoders)}
+    towers = [
+        Tower(16, pooling="attention", **shared),
+        Tower(16, pooling="max", split=len(encoders) > 1, **shared),
+    ]
     return build_retriever(
         "conv_small",
-        text=TEXT_ENCODERS[text](hidden_dim=24, dropout=0.1),
-        dim=dim or [Tower(16, pooling="attention"), Tower(16, pooling="max")],
+        text=encoders,
+        dim=dim or towers,
         tokenizer=Tokenizer.fit(examples, minimum_count=1, max_length=9),
         image_size=32,
         **options,

@@ -88,6 +88,7 @@ HELP = {
     "with its backbone (frozen), words and text layers",
     "hidden_dim": "width of the text layers; of a re-ranker, of the layers where words and picture "
     "meet",
+    "heads": "text encoders, each with a share of the common space: an ensemble in one model",
     "dim": "width of the common space",
     "loss": "contrastive (CLIP), sigmoid (SigLIP) or triplet (VSE++)",
     "image_pooling": "how a picture's tokens become one vector: attention, mean or max",

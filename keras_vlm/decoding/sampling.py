@@ -5,6 +5,7 @@ T text positions, V vocabulary.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -200,13 +201,40 @@ def draw(log_probs, uniform):
         token [R] int32: where the cumulated probability passes the number.
     """
     shares, _ = unnormalised(log_probs)
+    # A block of the vocabulary first, then a token of the block: both are short, while a running
+    # sum over the whole vocabulary, and what is compared with it, are as long as that.
+    vocabulary_size = shares.shape[-1]
+    width = math.isqrt(vocabulary_size - 1) + 1
+    missing = -vocabulary_size % width
+    blocks = tf.reshape(
+        tf.pad(shares, [[0, 0], [0, missing]]), [-1, (vocabulary_size + missing) // width, width]
+    )
+    sums = tf.reduce_sum(blocks, axis=-1)
+    block, rest = find_place(sums, uniform * tf.reduce_sum(sums, axis=-1))
+    place, _ = find_place(tf.gather(blocks, block, batch_dims=1), rest)
+    return block * width + place
+
+
+def find_place(shares, wanted):
+    """Finds where the running sum of shares passes a number.
+
+    Args:
+        shares: [R,n] float32, not all of them 0.
+        wanted: [R] float32.
+
+    Returns:
+        ``(place [R] int32, rest [R] float32)``: a place whose share is not 0, and by how much the
+        number is above the sum of all shares before it.
+    """
     sums = tf.cumsum(shares, axis=-1)
-    places = tf.range(log_probs.shape[-1])
-    # Sums are rounded: ask besides that a token is possible, and if none is left take the last.
+    places = tf.range(shares.shape[-1])
+    # Sums are rounded: ask besides that a place is possible, and if none is left take the last.
     possible = shares > 0
-    passed = possible & (sums >= uniform[:, None] * sums[:, -1:])
+    passed = possible & (sums >= wanted[:, None])
     last = tf.reduce_max(tf.where(possible, places, 0), axis=-1)
-    return tf.minimum(tf.reduce_min(tf.where(passed, places, log_probs.shape[-1]), axis=-1), last)
+    first = tf.reduce_min(tf.where(passed, places, shares.shape[-1]), axis=-1)
+    place = tf.minimum(first, last)
+    return place, wanted - tf.gather(sums - shares, place, batch_dims=1)
 
 
 def uniform_numbers(shape, seed):

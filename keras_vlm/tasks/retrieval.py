@@ -21,7 +21,7 @@ from keras_vlm.tasks import base
 from keras_vlm.tasks.base import PRECISIONS, PairModel, resolve_optimizer
 from keras_vlm.tasks.gradient_cache import cached_gradients
 from keras_vlm.tasks.towers import CaptionVectors, PairScores, RealTokens, Tower
-from keras_vlm.text import Tokenizer
+from keras_vlm.text import ParallelEncoders, Tokenizer
 from keras_vlm.text.foreign import resolve_text_encoder
 from keras_vlm.vision.backbones import resolve_backbone
 
@@ -54,9 +54,10 @@ def build_retriever(
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
         text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"bag"``, ``"keras_hub:PRESET"`` (with
             the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures,
-            such as ``GRUEncoder(hidden_dim=1024)``.
-        dim: width E of the common space, or two ``Tower`` of your own measures, the picture's and
-            the text's.
+            such as ``GRUEncoder(hidden_dim=1024)``. A list, of one width: each has a head of its
+            own in both towers, an ensemble in one model.
+        dim: width E of the common space, which heads share evenly, or two ``Tower`` of your own
+            measures, the picture's and the text's.
         loss: ``"contrastive"`` (CLIP), ``"sigmoid"`` (SigLIP), ``"triplet"`` (VSE++) or a
             ``PairLoss``.
         image_size: side in pixels, or ``(H, W)``; for a backbone given by name.
@@ -92,8 +93,9 @@ def build_retriever(
     if isinstance(dim, (tuple, list)):
         image_tower, text_tower = dim
     else:
-        image_tower = Tower(dim, dtype=policy)
-        text_tower = Tower(dim, dtype=policy)
+        heads = len(text_encoder.encoders) if isinstance(text_encoder, ParallelEncoders) else 1
+        image_tower = Tower(dim, heads=heads, dtype=policy)
+        text_tower = Tower(dim, heads=heads, split=heads > 1, dtype=policy)
 
     retriever = Retriever(
         encoder,
@@ -101,7 +103,7 @@ def build_retriever(
         image_tower,
         text_tower,
         tokenizer,
-        PairScores(pair_loss.scale, pair_loss.bias, name="pair_scores"),
+        PairScores(pair_loss.scale, pair_loss.bias, image_tower.heads, name="pair_scores"),
     )
     retriever.compile(
         optimizer=resolve_optimizer(optimizer, text_encoder.compute_dtype),
@@ -115,8 +117,8 @@ def build_retriever(
 class Retriever(PairModel):
     """A functional model ``{"images": [B,H,W,3], "token_ids": [B,K,T]} -> scores [B,B,K]``.
 
-    It also takes ``image_features`` [B,N,C] in place of ``images``: what a feature cache gives.
-    Make one with ``build_retriever``.
+    Of towers with several heads the scores are [B,B,K,heads]. It also takes ``image_features``
+    [B,N,C] in place of ``images``: what a feature cache gives. Make one with ``build_retriever``.
 
     Args:
         encoder: a backbone from images to features.
@@ -124,7 +126,7 @@ class Retriever(PairModel):
         image_tower: a ``Tower`` for the encoder's features.
         text_tower: a ``Tower`` of the same width for the text encoder's words.
         tokenizer: a ``Tokenizer``.
-        pair_scores: a ``PairScores``.
+        pair_scores: a ``PairScores`` with the heads of the towers.
         name: name of the model.
 
     Attributes:
@@ -134,7 +136,7 @@ class Retriever(PairModel):
         tokenizer: the tokenizer.
 
     Raises:
-        ValueError: the towers have different widths.
+        ValueError: the towers have different widths, or different numbers of heads.
     """
 
     def __init__(
@@ -148,11 +150,13 @@ class Retriever(PairModel):
         *,
         name="retriever",
     ):
-        if image_tower.dim != text_tower.dim:
-            raise ValueError(
-                "Retriever: the two towers must have one width, got "
-                f"{image_tower.dim} for pictures and {text_tower.dim} for text."
-            )
+        for option in ("dim", "heads"):
+            one, other = getattr(image_tower, option), getattr(text_tower, option)
+            if one != other:
+                raise ValueError(
+                    f"Retriever: {option} must be the same in both towers, got {one} for pictures "
+                    f"and {other} for text."
+                )
         text_encoder.vocabulary_size = tokenizer.vocabulary_size
         pictures = base.picture_inputs(encoder)
         token_ids = keras.Input((None, tokenizer.max_length - 1), dtype="int32", name="token_ids")
@@ -183,9 +187,7 @@ class Retriever(PairModel):
 
     def read_features(self, inputs, training=None):
         """Scores image_features with captions."""
-        images = self.image_head(inputs["image_features"], training=training)
-        texts = self.text_head(inputs["token_ids"], training=training)
-        return self.pair_scores(images, texts)
+        return self.pair_scores(*self.vectors(inputs, training=training))
 
     def fit(self, x=None, y=None, *, shuffle=False, gradient_cache=None, **kwargs):
         """As ``keras.Model.fit``, with large batches in little memory.

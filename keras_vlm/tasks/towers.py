@@ -1,7 +1,7 @@
 """The parts of a two-tower model: what ends a tower, and what compares the ends.
 
 Refuses to know backbones, tokenizers and losses. Dimension letters: B batch, N picture tokens or
-words, C their width, K captions a picture, T text positions, E width of the common space.
+words, C their width, K captions a picture, T text positions, E width of the common space, H heads.
 """
 
 import keras
@@ -27,18 +27,46 @@ class Tower(keras.layers.Layer):
         pooling: ``"mean"``, ``"max"``, ``"attention"`` or a ``Pooling``.
         hidden_dim: width of a layer before the last one, or None for none.
         dropout: share of the tokens' units dropped in training.
+        heads: H models in one, which differ by chance and see better together than any of them:
+            each gives E / H units, of one length, and a loss has a cost for each.
+        split: whether each head looks at its own share of the tokens' units (``ParallelEncoders``
+            gives such tokens), or all look at all.
         **kwargs: ``name``, ``dtype`` of the layer.
 
     Raises:
-        ValueError: an option is unknown or out of range.
+        ValueError: an option is unknown or out of range, H does not divide E or, split, C, or there
+            are both ``split`` and ``hidden_dim``.
         TypeError: ``pooling`` is neither a name nor a ``Pooling``.
+
+    Source:
+        Lee et al. 2015, "Why M Heads are Better than One", https://arxiv.org/abs/1511.06314, for
+        the heads.
     """
 
-    def __init__(self, dim, *, pooling="mean", hidden_dim=None, dropout=0.2, **kwargs):
+    def __init__(
+        self,
+        dim,
+        *,
+        pooling="mean",
+        hidden_dim=None,
+        dropout=0.2,
+        heads=1,
+        split=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.dim = check_number("Tower", "dim", dim, minimum=1, integer=True)
+        self.heads = check_number("Tower", "heads", heads, minimum=1, integer=True)
+        if dim % heads:
+            raise ValueError(f"Tower: heads must divide dim, got {heads} and {dim}.")
+        self.split = bool(split)
         if hidden_dim is not None:
             check_number("Tower", "hidden_dim", hidden_dim, minimum=1, integer=True)
+            if split:
+                raise ValueError(
+                    f"Tower: hidden_dim must be None with split, got {hidden_dim}. A hidden layer "
+                    "would mix the heads."
+                )
         self.hidden_dim = hidden_dim
         self.dropout_rate = check_number("Tower", "dropout", dropout, minimum=0, maximum=0.99)
         policy = self.dtype_policy
@@ -46,27 +74,52 @@ class Tower(keras.layers.Layer):
         self.pooling = resolve("Tower", "pooling", pooling, makers, Pooling)
 
     def build(self, tokens_shape, token_mask_shape=None):
-        """Builds the layers."""
-        policy, width = self.dtype_policy, self.hidden_dim or tokens_shape[-1]
+        """Builds the layers.
+
+        Raises:
+            ValueError: heads do not divide the width that they split.
+        """
+        policy, (*leading, width) = self.dtype_policy, tokens_shape
+        if self.split:
+            if width % self.heads:
+                raise ValueError(
+                    f"Tower: heads must divide the tokens' width, got {self.heads} and {width}."
+                )
+            leading, width = (*leading, self.heads), width // self.heads
         self.norm = keras.layers.LayerNormalization(name="norm", dtype=policy)
-        self.norm.build(tokens_shape)
+        self.norm.build((*leading, width))
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
         if self.hidden_dim:
             self.hidden = keras.layers.Dense(
                 self.hidden_dim, activation="relu", name="hidden", dtype=policy
             )
-            self.hidden.build(tokens_shape)
-        self.dense = keras.layers.Dense(self.dim, name="project", dtype=policy)
-        self.dense.build((*tokens_shape[:-1], width))
+            self.hidden.build((*leading, width))
+        if self.split:
+            self.dense = keras.layers.EinsumDense(
+                "bnhc,hce->bnhe",
+                (None, self.heads, self.dim // self.heads),
+                bias_axes="he",
+                name="project",
+                dtype=policy,
+            )
+        else:
+            self.dense = keras.layers.Dense(self.dim, name="project", dtype=policy)
+        self.dense.build((*leading, self.hidden_dim or width))
         self.pooling.build((*tokens_shape[:-1], self.dim))
 
     def call(self, tokens, token_mask=None, training=None):
         """Returns unit vectors [B,E]."""
+        if self.split:
+            tokens = split_heads(tokens, self.heads)
         tokens = self.dropout(self.norm(tokens), training=training)
         if self.hidden_dim:
             tokens = self.dropout(self.hidden(tokens), training=training)
-        pooled, _ = self.pooling(self.dense(tokens), token_mask=token_mask)
-        return to_unit(ops.cast(pooled, "float32"))
+        tokens = self.dense(tokens)
+        if self.split:
+            tokens = ops.reshape(tokens, (-1, tokens.shape[1], self.dim))
+        pooled, _ = self.pooling(tokens, token_mask=token_mask)
+        heads = split_heads(ops.cast(pooled, "float32"), self.heads)
+        return ops.reshape(to_unit(heads) * self.heads**-0.5, (-1, self.dim))
 
     def compute_output_spec(self, tokens, token_mask=None, training=None):
         """Returns the shape and the type of the vectors."""
@@ -80,6 +133,8 @@ class Tower(keras.layers.Layer):
             "pooling": serialize_unbuilt(self.pooling),
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout_rate,
+            "heads": self.heads,
+            "split": self.split,
         }
 
     @classmethod
@@ -109,6 +164,12 @@ def to_unit(vectors):
     """
     squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     return vectors * ops.rsqrt(ops.maximum(squares, 1e-12))
+
+
+def split_heads(vectors, heads):
+    """Turns vectors [...,E] into [...,H,E/H], the part of each of H heads."""
+    width = vectors.shape[-1] // heads
+    return ops.reshape(vectors, (-1, *vectors.shape[1:-1], heads, width))
 
 
 class AtMost(keras.constraints.Constraint):
@@ -167,12 +228,13 @@ class PairScores(keras.layers.Layer):
     Args:
         scale: the scale at first, or None for cosines as they are.
         bias: the bias at first, or None for none.
+        heads: heads H of the towers; with several, the scores are those of each.
         **kwargs: ``name``, ``dtype`` of the layer.
     """
 
-    def __init__(self, scale=None, bias=None, **kwargs):
+    def __init__(self, scale=None, bias=None, heads=1, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.scale, self.bias = scale, bias
+        self.scale, self.bias, self.heads = scale, bias, heads
 
     def build(self, images_shape, texts_shape):
         """Builds the two numbers."""
@@ -189,23 +251,30 @@ class PairScores(keras.layers.Layer):
             self.bias_weight = self.add_weight(shape=(), initializer=first, name="bias")
 
     def call(self, images, texts):
-        """Returns [B,B,K]: picture i with caption k of picture j.
+        """Returns [B,B,K], of several heads [B,B,K,H]: picture i with caption k of picture j.
 
         Args:
             images: unit vectors [B,E].
             texts: unit vectors [B,K,E].
         """
-        scores = ops.einsum("ie,jke->ijk", images, texts)
+        if self.heads == 1:
+            scores = ops.einsum("ie,jke->ijk", images, texts)
+        else:
+            images, texts = split_heads(images, self.heads), split_heads(texts, self.heads)
+            # Of the squared length 1 each head has its share.
+            scores = ops.einsum("ihe,jkhe->ijkh", images, texts) * self.heads
         scores = scores * self.current_scale()
         return scores if self.bias is None else scores + self.bias_weight
 
     def compute_output_shape(self, images_shape, texts_shape):
-        """Returns [B,B,K]."""
-        return (images_shape[0], *texts_shape[:2])
+        """Returns [B,B,K] or [B,B,K,H]."""
+        of_heads = () if self.heads == 1 else (self.heads,)
+        return (images_shape[0], *texts_shape[:2], *of_heads)
 
     def get_config(self):
         """Returns the constructor's arguments, for Keras's saving."""
-        return {**super().get_config(), "scale": self.scale, "bias": self.bias}
+        own = {"scale": self.scale, "bias": self.bias, "heads": self.heads}
+        return {**super().get_config(), **own}
 
     def current_scale(self):
         """Returns what a cosine is multiplied by now; without a learned scale, 1."""

@@ -20,6 +20,7 @@ from keras_vlm.text.encoders import TEXT_ENCODERS as TEXT_ENCODERS
 from keras_vlm.text.encoders import BagOfWords as BagOfWords
 from keras_vlm.text.encoders import GRUEncoder as GRUEncoder
 from keras_vlm.text.encoders import LSTMEncoder as LSTMEncoder
+from keras_vlm.text.encoders import ParallelEncoders as ParallelEncoders
 from keras_vlm.text.encoders import TransformerEncoder as TransformerEncoder
 from keras_vlm.text.lstm import GRUDecoder as GRUDecoder
 from keras_vlm.text.lstm import LSTMDecoder as LSTMDecoder

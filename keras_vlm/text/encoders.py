@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_vlm.core.checks import check_number, resolve_heads
+from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.text.tokenizer import PAD_ID
 from keras_vlm.text.word_dropout import WordDropout
 
@@ -262,6 +263,58 @@ class TransformerEncoder(TextEncoder):
             "num_layers": self.num_layers,
             "num_heads": self.num_heads,
         }
+
+
+@keras.saving.register_keras_serializable("keras_vlm")
+class ParallelEncoders(TextEncoder):
+    """Several encoders that read the same sentence, each for a head of its own.
+
+    Their words stand side by side: D is the sum of their widths.
+
+    Args:
+        encoders: ``TextEncoder`` of one width.
+        vocabulary_size: V, for all of them; a builder that has the tokenizer sets it.
+        **kwargs: ``name``, ``dtype`` of the layer.
+
+    Raises:
+        ValueError: there are none, or their widths differ.
+    """
+
+    def __init__(self, encoders, *, vocabulary_size=None, **kwargs):
+        widths = sorted({encoder.hidden_dim for encoder in encoders})
+        if len(widths) != 1:
+            raise ValueError(f"ParallelEncoders: encoders must have one width, got {widths}.")
+        super().__init__(
+            hidden_dim=len(encoders) * widths[0],
+            dropout=0.0,
+            vocabulary_size=vocabulary_size,
+            **kwargs,
+        )
+        self.encoders = list(encoders)
+
+    def build(self, token_ids_shape):
+        """Builds each encoder."""
+        for encoder in self.encoders:
+            encoder.vocabulary_size = self.vocabulary_size
+            encoder.build(token_ids_shape)
+
+    def call(self, token_ids, training=None):
+        """Returns words [R,T,D]."""
+        words = [encoder(token_ids, training=training) for encoder in self.encoders]
+        return ops.concatenate(words, axis=-1)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        config = super().get_config()
+        for key in ("hidden_dim", "dropout", "word_dropout", "tune_words"):
+            del config[key]
+        return {**config, "encoders": [serialize_unbuilt(each) for each in self.encoders]}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the encoders that ``get_config`` described."""
+        encoders = config.pop("encoders")
+        return cls([keras.saving.deserialize_keras_object(each) for each in encoders], **config)
 
 
 TEXT_ENCODERS = {

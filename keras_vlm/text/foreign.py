@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_vlm.core.checks import check_number, resolve
 from keras_vlm.core.extras import import_extra
-from keras_vlm.text.encoders import TEXT_ENCODERS, TextEncoder, real_words
+from keras_vlm.text.encoders import TEXT_ENCODERS, ParallelEncoders, TextEncoder, real_words
 from keras_vlm.text.tokenizer import Tokenizer
 from keras_vlm.text.units import GOES_ON
 from keras_vlm.text.word_dropout import WordDropout
@@ -92,18 +92,25 @@ def resolve_text_encoder(where, text, tokenizer, policy):
 
     Args:
         where: name of the builder, for messages.
-        text: a key of ``TEXT_ENCODERS``, ``"keras_hub:PRESET"``, or a ``TextEncoder``.
+        text: a key of ``TEXT_ENCODERS``, ``"keras_hub:PRESET"``, a ``TextEncoder``, or a list of
+            such.
         tokenizer: the builder's ``Tokenizer``.
         policy: Keras dtype policy.
 
     Returns:
-        A ``TextEncoder``.
+        A ``TextEncoder``; of several, ``ParallelEncoders``.
 
     Raises:
         ImportError: keras-hub is missing.
         TypeError: ``text`` is none of these.
-        ValueError: ``text`` is an unknown name, or the tokenizer is not that of the preset.
+        ValueError: ``text`` is an unknown name or an empty list, or the tokenizer is not that of
+            the preset.
     """
+    if isinstance(text, (tuple, list)):
+        if not text:
+            raise ValueError(f"{where}: text must have at least one encoder, got none.")
+        encoders = [resolve_text_encoder(where, each, tokenizer, policy) for each in text]
+        return encoders[0] if len(encoders) == 1 else ParallelEncoders(encoders, dtype=policy)
     if isinstance(text, str) and text.startswith(PREFIX):
         return build_keras_hub_text(text.removeprefix(PREFIX), tokenizer, dtype=policy)
     makers = {name: (lambda kind=kind: kind(dtype=policy)) for name, kind in TEXT_ENCODERS.items()}

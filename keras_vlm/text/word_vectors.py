@@ -9,6 +9,7 @@ import pathlib
 import numpy as np
 
 from keras_vlm.core.checks import DataError, check_number
+from keras_vlm.text.encoders import ParallelEncoders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,8 @@ def start_from_vectors(layer, vectors, *, seed=0):
     """Lets a text layer's embedding begin with word vectors, brought to its scale.
 
     Args:
-        layer: a built ``TextEncoder`` or ``TextDecoder``; ``tune_words=False`` keeps it there.
+        layer: a built ``TextEncoder`` or ``TextDecoder``; ``tune_words=False`` keeps it there. Of
+            ``ParallelEncoders`` each has a turn of its own.
         vectors: a ``WordVectors`` of the layer's tokenizer. Where D is larger than the layer's
             width they are brought to it by their principal components; where it is smaller, turned
             into the wider space by chance, which keeps all distances.
@@ -100,6 +102,10 @@ def start_from_vectors(layer, vectors, *, seed=0):
     Raises:
         ValueError: the layer knows other words.
     """
+    if isinstance(layer, ParallelEncoders):
+        for place, encoder in enumerate(layer.encoders):
+            start_from_vectors(encoder, vectors, seed=seed + place)
+        return
     embedding = layer.embedding.embeddings
     size, width = embedding.shape
     check_number("start_from_vectors", "seed", seed, minimum=0, integer=True)

@@ -16,6 +16,7 @@ from keras_vlm.tasks.retrieval import Retriever, build_retriever
 from keras_vlm.tasks.towers import Tower
 from keras_vlm.text import TEXT_ENCODERS, Tokenizer
 from keras_vlm.text.decoder import fresh_copy
+from keras_vlm.text.foreign import PREFIX
 from keras_vlm.training.callbacks import RetrievalScores
 from keras_vlm.training.run import TrainingRun, train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
@@ -28,8 +29,9 @@ class RetrievalRun(TrainingRun):
 
     Attributes:
         text: ``"gru"``, ``"lstm"``, ``"transformer"`` or ``"bag"``.
-        dim: width of the common space.
-        hidden_dim: width of the text encoder.
+        heads: text encoders, each with a head of its own in both towers: an ensemble in one model.
+        dim: width of the common space, which the heads share evenly.
+        hidden_dim: width of each text encoder.
         loss: ``"contrastive"``, ``"sigmoid"`` or ``"triplet"``.
         label_smoothing: share of the target spread over the batch, with the contrastive loss.
         image_pooling: how a picture's tokens become one vector: ``"mean"``, ``"max"`` or
@@ -46,8 +48,8 @@ class RetrievalRun(TrainingRun):
     """
 
     OF_THE_MODEL: ClassVar = (
-        *TrainingRun.OF_THE_MODEL, "text", "dim", "hidden_dim", "image_pooling", "text_pooling",
-        "dropout", "word_dropout", "memory_dropout",
+        *TrainingRun.OF_THE_MODEL, "text", "heads", "dim", "hidden_dim", "image_pooling",
+        "text_pooling", "dropout", "word_dropout", "memory_dropout",
     )  # fmt: skip
     TABLES: ClassVar = {
         **TrainingRun.TABLES,
@@ -60,6 +62,7 @@ class RetrievalRun(TrainingRun):
     batch_size: int = 128
     weight_decay: float = 0.05
     text: str = "gru"
+    heads: int = 1
     dim: int = 512
     hidden_dim: int = 384
     loss: str = "contrastive"
@@ -84,6 +87,14 @@ class RetrievalRun(TrainingRun):
             raise ValueError(
                 f"{where}: label_smoothing must be 0 with the loss {self.loss!r}, got "
                 f"{self.label_smoothing!r}. Only the contrastive loss has a target to spread."
+            )
+        check_number(where, "heads", self.heads, minimum=1, integer=True)
+        if self.dim % self.heads:
+            raise ValueError(f"{where}: heads must divide dim, got {self.heads} and {self.dim}.")
+        if self.heads > 1 and self.text.startswith(PREFIX):
+            raise ValueError(
+                f"{where}: heads must be 1 with the text {self.text!r}, got {self.heads}. Heads "
+                "that begin alike and do not learn stay alike."
             )
         if self.gradient_cache is not None:
             check_number(where, "gradient_cache", self.gradient_cache, minimum=1, integer=True)
@@ -147,20 +158,25 @@ def _build(run, training, found, optimizer):
             language=run.language,
         ),
     )
+    heads = [text_encoder, *(fresh_copy(text_encoder) for _ in range(run.heads - 1))]
+    shared = {"heads": run.heads, "dtype": policy}
     towers = [
-        Tower(run.dim, pooling=pooling, dropout=dropout, dtype=policy)
-        for pooling, dropout in (
-            (run.image_pooling, run.memory_dropout),
-            (run.text_pooling, run.dropout),
-        )
+        Tower(run.dim, pooling=run.image_pooling, dropout=run.memory_dropout, **shared),
+        Tower(
+            run.dim,
+            pooling=run.text_pooling,
+            dropout=run.dropout,
+            split=run.heads > 1,
+            **shared,
+        ),
     ]
     retriever = build_retriever(
         make_backbone(run, policy),
         tokenizer=tokenizer,
-        text=text_encoder,
+        text=heads,
         dim=towers,
         precision=run.precision,
         **options,
     )
-    start_words(run, text_encoder, tokenizer)
+    start_words(run, retriever.text_encoder, tokenizer)
     return retriever

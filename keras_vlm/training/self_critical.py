@@ -99,10 +99,15 @@ class SelfCritical:
             word, mixed with that of the cross-entropy; and the mean reward.
         """
         step = tf.cast(tf.convert_to_tensor(captioner.optimizer.iterations), tf.int32)
-        sampling = Sampling(self.num_samples, seed=tf.stack([self.seed, step]))
-        samples = generate(
-            captioner.text_decoder, self.tokenizer, tf.stop_gradient(features), sampling
-        ).token_ids
+
+        # The rest of the step is not compiled: the reward is Python's.
+        @tf.function(jit_compile=True)
+        def draw(features, seed):
+            sampling = Sampling(self.num_samples, seed=seed)
+            decoder = captioner.text_decoder
+            return generate(decoder, self.tokenizer, features, sampling).token_ids
+
+        samples = draw(tf.stop_gradient(features), tf.stack([self.seed, step]))
         rewards = tf.numpy_function(self.judge, [samples, targets], tf.float32)
         rewards = tf.ensure_shape(rewards, (None, self.num_samples))
         surrogate = self._policy_loss(captioner, features, samples, rewards)

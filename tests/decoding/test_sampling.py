@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from keras_vlm.decoding import GreedySearch, NoRepeatNgram, Sampling, sample
-from keras_vlm.decoding.sampling import keep_top_k, keep_top_p
-from keras_vlm.decoding.step import POSSIBLE
+from keras_vlm.decoding.sampling import draw, keep_top_k, keep_top_p
+from keras_vlm.decoding.step import IMPOSSIBLE, POSSIBLE
 
 # 99.9 % quantile of the chi-square distribution by degrees of freedom (scipy.stats.chi2.ppf).
 CHI_SQUARE = {2: 13.816, 12: 32.909}
@@ -54,6 +54,25 @@ def test_frequencies_after_top_k(toy):
     share = np.exp(row[kept]) / np.exp(row[kept]).sum()
     often = np.array([counts[(int(token),)] for token in kept])
     assert ((often - often.sum() * share) ** 2 / (often.sum() * share)).sum() < CHI_SQUARE[2]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 13, 101, 2539])
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_token_is_where_the_cumulated_probability_passes(size, jit):
+    random = np.random.default_rng(size)
+    log_probs = random.normal(size=[211, size], scale=3).astype("float32")
+    log_probs[:, random.permutation(size)[: size // 3]] = IMPOSSIBLE
+    uniform = random.uniform(size=211).astype("float32")
+    uniform[:2] = [2.0**-24, 1 - 2.0**-24]
+    found = tf.function(draw, jit_compile=jit)(tf.constant(log_probs), tf.constant(uniform))
+    sums = np.exp(log_probs.astype("float64")).cumsum(-1)
+    sums /= sums[:, -1:]
+    expected = (sums < uniform[:, None]).sum(-1)
+    # Where a rounding decides, either neighbour will do; one that is impossible never does.
+    apart = np.abs(sums - uniform[:, None]).min(-1) > 1e-6
+    assert apart.mean() > 0.9
+    np.testing.assert_array_equal(found.numpy()[apart], expected[apart])
+    assert (np.take_along_axis(log_probs, found.numpy()[:, None], 1) > POSSIBLE).all()
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 11, 20])
@@ -117,7 +136,7 @@ def test_scores_are_the_models_own_and_sorted(toy):
 def test_seeds_repeat_and_differ(toy):
     table = tf.constant(toy.table(5, 11, 4))
 
-    def draw(seed):
+    def drawn(seed):
         found = sample(
             toy.step(table),
             toy.start(5, 4),
@@ -128,12 +147,12 @@ def test_seeds_repeat_and_differ(toy):
         )
         return found.token_ids.numpy()
 
-    np.testing.assert_array_equal(draw(1), draw(1))
-    np.testing.assert_array_equal(draw(3), draw(tf.constant([0, 3])))
-    assert (draw(1) != draw(2)).any()
-    assert (draw(tf.constant([1, 0])) != draw(tf.constant([0, 1]))).any()
+    np.testing.assert_array_equal(drawn(1), drawn(1))
+    np.testing.assert_array_equal(drawn(3), drawn(tf.constant([0, 3])))
+    assert (drawn(1) != drawn(2)).any()
+    assert (drawn(tf.constant([1, 0])) != drawn(tf.constant([0, 1]))).any()
     # Rows of a picture differ from one another, and pictures too.
-    rows = draw(1).reshape(20, 5)
+    rows = drawn(1).reshape(20, 5)
     assert len(np.unique(rows, axis=0)) > 15
 
 

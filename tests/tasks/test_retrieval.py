@@ -22,7 +22,7 @@ def examples():
     return load_data("scenes:31")["train"]
 
 
-@pytest.fixture(scope="module", params=TEXT_ENCODERS)
+@pytest.fixture(scope="module", params=[*TEXT_ENCODERS, "gru+bag"])
 def made(request, examples):
     """A model with a batch and pictures; tests that train it get a copy."""
     model = scenes_retriever(request.param)
@@ -53,7 +53,8 @@ def test_is_functional_with_named_parts(made):
     assert {layer.name for layer in model.layers} >= {"encoder", "image_head", "text_head"}
     assert (real.shape, real.dtype) == ((5, CAPTIONS), tf.bool)
     scores = model(inputs)
-    assert scores.shape == (5, 5, CAPTIONS)
+    heads = model.pair_scores.heads
+    assert scores.shape == (5, 5, CAPTIONS) if heads == 1 else (5, 5, CAPTIONS, heads)
     cached = {
         "image_features": model.encoder(inputs["images"]),
         "token_ids": inputs["token_ids"],
@@ -63,7 +64,8 @@ def test_is_functional_with_named_parts(made):
     for vectors in (images, texts):
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-5)
     expected = np.einsum("ie,jke->ijk", images, texts) / 0.07
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
+    together = scores if heads == 1 else tf.reduce_mean(scores, axis=-1)
+    np.testing.assert_allclose(together, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_reach_every_weight(made):
@@ -116,6 +118,45 @@ def test_every_loss_learns_to_retrieve(loss, examples):
     assert history[-1] < 0.75 * history[0]
     has = {weight.name for weight in model.pair_scores.weights}
     assert has == {"contrastive": {"log_scale"}, "sigmoid": {"log_scale", "bias"}}.get(loss, set())
+
+
+# Heads
+
+
+@pytest.mark.parametrize("loss", PAIR_LOSSES)
+def test_heads_are_models_of_their_own(loss, examples):
+    """Each is trained by its own cost, and their vectors stand side by side."""
+    alone = [
+        scenes_retriever(text, loss=loss, dim=[Tower(8, pooling="mean") for _ in range(2)])
+        for text in ("gru", "bag")
+    ]
+    both = scenes_retriever(
+        "gru+bag",
+        loss=loss,
+        dim=[Tower(16, heads=2), Tower(16, heads=2, split=True)],
+    )
+    for place, (model, encoder) in enumerate(zip(alone, both.text_encoder.encoders, strict=True)):
+        model.encoder.set_weights(both.encoder.get_weights())
+        model.text_encoder.set_weights(encoder.get_weights())
+        share = slice(8 * place, 8 * place + 8)
+        kernel, bias = both.image_tower.dense.get_weights()
+        model.image_tower.dense.set_weights([kernel[:, share], bias[share]])
+        kernels, biases = both.text_tower.dense.get_weights()
+        model.text_tower.dense.set_weights([kernels[place], biases[place]])
+    inputs, real = next(iter(both.batches(examples, 9, captions_per_image=CAPTIONS)))
+    for got, *wanted in zip(*(model.vectors(inputs) for model in (both, *alone)), strict=True):
+        np.testing.assert_allclose(
+            got, np.concatenate(wanted, axis=-1) / np.sqrt(2), rtol=1e-4, atol=1e-5
+        )
+    costs = [float(model.loss(real, model(inputs))) for model in (both, *alone)]
+    assert abs(costs[1] - costs[2]) > 1e-3
+    assert costs[0] == pytest.approx(np.mean(costs[1:]), rel=1e-4)
+
+
+def test_heads_of_one_kind_begin_differently():
+    model = scenes_retriever("gru+gru")
+    first, second = (encoder.get_weights() for encoder in model.text_encoder.encoders)
+    assert all((a != b).any() for a, b in zip(first, second, strict=True) if a.any())
 
 
 # Gradient caching
@@ -290,7 +331,14 @@ def test_mixed_precision_ends_in_float32():
         ({"precision": "int8"}, ValueError, "precision must be one of"),
         ({"tokenizer": None}, TypeError, "tokenizer must be a Tokenizer, got None"),
         ({"text": 3}, TypeError, r"text must be a name or a TextEncoder, got 3"),
-        ({"dim": [Tower(3), Tower(4)]}, ValueError, "must have one width, got 3 .* and 4"),
+        ({"dim": [Tower(3), Tower(4)]}, ValueError, "dim must be the same in .*, got 3 .* and 4"),
+        ({"text": []}, ValueError, "text must have at least one encoder, got none"),
+        ({"text": ["bag"] * 3, "dim": 8}, ValueError, "heads must divide dim, got 3 and 8"),
+        (
+            {"dim": [Tower(4, heads=2), Tower(4)]},
+            ValueError,
+            "heads must be the same in both towers, got 2 for pictures and 1 for text",
+        ),
     ],
 )
 def test_bad_options(options, error, message):
@@ -302,6 +350,10 @@ def test_bad_options(options, error, message):
 def test_bad_towers():
     with pytest.raises(ValueError, match="Tower: pooling must be one of .* got 'sum'"):
         Tower(3, pooling="sum")
+    with pytest.raises(ValueError, match="Tower: hidden_dim must be None with split, got 3"):
+        Tower(4, heads=2, hidden_dim=3, split=True)
+    with pytest.raises(ValueError, match="heads must divide the tokens' width, got 2 and 5"):
+        Tower(4, heads=2, split=True)(np.zeros((1, 3, 5), "float32"))
     with pytest.raises(ValueError, match="Tower: hidden_dim must be a whole number >= 1, got 0"):
         Tower(3, hidden_dim=0)
     assert PairScores(None).current_scale() == 1.0
