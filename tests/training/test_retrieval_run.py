@@ -27,7 +27,7 @@ from keras_vlm.training.run_encoder import make_backbone, thaw_start
 TINY = {
     "data": "scenes:20",
     "backbone": "conv_small",
-    "text": "bag",
+    "text": "bag+gru",
     "dim": 8,
     "hidden_dim": 12,
     "image_size": 32,
@@ -61,7 +61,7 @@ def test_the_best_epoch_is_kept_and_scored_as_it_is(finished):
     run, model = finished
     out = pathlib.Path(run.out)
     assert_equal(load(out / "model.keras"), model)
-    assert model.text_encoder.word_dropout_rate == 0.2
+    assert [each.word_dropout_rate for each in model.text_encoder.encoders] == [0.2, 0.2]
     summary = json.loads((out / "scores.json").read_text())
     assert summary["monitor"] == "mean_recall"
     found = evaluate(model, load_data(run.data)["val"], verbose=0)
@@ -184,6 +184,8 @@ def test_a_foreign_backbone_refuses_what_it_would_pass_over(option, value):
         ("text", "gur", "text must be one of .* Did you mean 'gru'"),
         ("loss", "clip", "loss must be one of"),
         ("image_pooling", "sum", "image_pooling must be one of"),
+        ("text", "bag+gur", "text must be one of .* Did you mean 'gru'"),
+        ("dim", 7, "dim must be a multiple of the 2 heads of text='bag.gru', got 7"),
         ("epochs", 0, "epochs must be a whole number >= 1, got 0"),
         ("gradient_cache", 0, "gradient_cache must be a whole number >= 1, got 0"),
     ],
