@@ -11,6 +11,7 @@ from keras_vlm import GRUEncoder, LSTMDecoder, Tokenizer, build_retriever
 from keras_vlm.core.checks import DataError
 from keras_vlm.fusion import ConcatFusion
 from keras_vlm.metrics import score_captions
+from keras_vlm.text import ParallelEncoders
 from keras_vlm.text.cleaning import clean_characters, clean_words
 from keras_vlm.text.cleaning_steps import STEPS, clean_text, stop_words
 from keras_vlm.text.units import GOES_ON, UNITS, train_pieces
@@ -243,6 +244,13 @@ def test_layers_begin_with_vectors(tmp_path, tune):
     wide.build((None, 4))
     start_from_vectors(wide, vectors)
     assert_same_distances(wide, vectors)
+    several = ParallelEncoders([GRUEncoder(hidden_dim=7) for _ in range(2)], vocabulary_size=8)
+    several.build((None, 4))
+    start_from_vectors(several, vectors)
+    for each in several.encoders:
+        assert_same_distances(each, vectors)
+    one, other = (np.asarray(each.embedding.embeddings) for each in several.encoders)
+    assert (one[5:] != other[5:]).all()
     others = GRUEncoder(hidden_dim=4, vocabulary_size=9)
     others.build((None, 4))
     with pytest.raises(ValueError, match="vectors must be of the layer's 9 words, got 8"):
