@@ -37,7 +37,7 @@ VECTORS = (
 )
 
 SMOKE_MODEL = {
-    "hidden_dim": 12, "dim": 12, "image_size": 64, "minimum_count": 1, "text": "bag",
+    "hidden_dim": 12, "dim": 12, "image_size": 64, "minimum_count": 1, "text": "bag+bag",
 }  # fmt: skip
 
 CARD = """# {name}

@@ -75,8 +75,8 @@ HELP = {
     "num_frames": "frames of a clip, spread evenly over it; 8, or that model's, where nothing is "
     "given",
     "text": "text layers: lstm, gru or transformer; for retrieval and questions also bag, or "
-    "keras_hub:PRESET with its own words; for retrieval several, gru+gru+bag, each with a head of "
-    "its own: an ensemble in one model",
+    "keras_hub:PRESET with its own words; for retrieval several, gru+gru+bag with --dim 768, each "
+    "with a head of its own: an ensemble in one model",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for "
     "captions and re-ranking also adaptive, attention_on_attention; for questions also "
     "stacked_attention, hadamard, co_attention, cross_attention",

@@ -230,8 +230,8 @@ class Captioner(CaptionMixin, PictureTextModel):
             objective: None, or a function ``(captioner, image_features, targets) -> (surrogate,
                 reported)`` such as ``SelfCritical`` or ``TeacherForcing``: a step follows the
                 gradient of the surrogate and reports the other under the name that the attribute
-                ``reports`` has, else as the reward. It runs without XLA. Validation stays with the
-                loss.
+                ``reports`` has, else as the reward. Only what it compiles itself runs under XLA.
+                Validation stays with the loss.
             **kwargs: as for ``keras.Model.fit``.
 
         Returns:

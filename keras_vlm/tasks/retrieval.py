@@ -385,16 +385,16 @@ class Retriever(PairModel):
     @classmethod
     def from_config(cls, config):
         """Makes the model that ``get_config`` described."""
-        made = {
-            part: value if part == "name" else keras.saving.deserialize_keras_object(value)
-            for part, value in config.items()
-        }
-        return cls(**made)
+        made = keras.saving.deserialize_keras_object
+        return cls(**{part: v if part == "name" else made(v) for part, v in config.items()})
 
 
 def _essence(config):
-    """Returns of a layer's options those that its output depends on."""
+    """Returns of a layer's options those that its output depends on; one head is as none."""
+    if isinstance(config, (list, tuple)):
+        return [_essence(each) for each in config]
     if isinstance(config, dict):
         left_out = {"name", "dtype", "dropout", "trainable", "build_config", "shared_object_id"}
+        left_out |= {"heads", "split"} if config.get("heads") == 1 else set()
         return {k: _essence(value) for k, value in config.items() if k not in left_out}
     return config

@@ -28,7 +28,8 @@ class Tower(keras.layers.Layer):
         hidden_dim: width of a layer before the last one, or None for none.
         dropout: share of the tokens' units dropped in training.
         heads: H models in one, which differ by chance and see better together than any of them:
-            each gives E / H units, of one length, and a loss has a cost for each.
+            each gives E / H units, of one length, and a loss has a cost for each. Attention pooling
+            weighs the tokens by all of them, the other poolings keep them apart.
         split: whether each head looks at its own share of the tokens' units (``ParallelEncoders``
             gives such tokens), or all look at all.
         **kwargs: ``name``, ``dtype`` of the layer.
@@ -84,10 +85,12 @@ class Tower(keras.layers.Layer):
             raise ValueError(
                 f"Tower: heads must divide the tokens' width, got {self.heads} and {width}."
             )
-        if self.heads > 1:
-            leading, width = (*leading, self.heads), width // (self.heads if self.split else 1)
+        if self.split:
+            leading, width = (*leading, self.heads), width // self.heads
         self.norm = keras.layers.LayerNormalization(name="norm", dtype=policy)
         self.norm.build((*leading, width))
+        if self.heads > 1 and not self.split:
+            leading = (*leading, self.heads)
         self.dropout = keras.layers.Dropout(self.dropout_rate, dtype=policy)
         if self.hidden_dim:
             self.hidden = keras.layers.Dense(
@@ -109,14 +112,13 @@ class Tower(keras.layers.Layer):
 
     def call(self, tokens, token_mask=None, training=None):
         """Returns unit vectors [B,E]."""
-        if self.heads > 1:
+        if self.split:
+            tokens = split_heads(tokens, self.heads)
+        tokens = self.norm(tokens)
+        if self.heads > 1 and not self.split:
             # What all look at, each with a dropout of its own: it makes them differ.
-            tokens = (
-                split_heads(tokens, self.heads)
-                if self.split
-                else ops.repeat(tokens[:, :, None], self.heads, axis=2)
-            )
-        tokens = self.dropout(self.norm(tokens), training=training)
+            tokens = ops.repeat(tokens[:, :, None], self.heads, axis=2)
+        tokens = self.dropout(tokens, training=training)
         if self.hidden_dim:
             tokens = self.dropout(self.hidden(tokens), training=training)
         tokens = self.dense(tokens)
@@ -174,7 +176,8 @@ def to_unit(vectors):
 def split_heads(vectors, heads):
     """Turns vectors [...,E] into [...,H,E/H], the part of each of H heads."""
     width = vectors.shape[-1] // heads
-    return ops.reshape(vectors, (-1, *vectors.shape[1:-1], heads, width))
+    middle = [size or ops.shape(vectors)[i] for i, size in enumerate(vectors.shape[1:-1], 1)]
+    return ops.reshape(vectors, (-1, *middle, heads, width))
 
 
 class AtMost(keras.constraints.Constraint):

@@ -93,7 +93,7 @@ def start_from_vectors(layer, vectors, *, seed=0):
 
     Args:
         layer: a built ``TextEncoder`` or ``TextDecoder``; ``tune_words=False`` keeps it there. Of
-            ``ParallelEncoders`` each has a turn of its own.
+            ``ParallelEncoders`` each begins by a seed of its own, one after another.
         vectors: a ``WordVectors`` of the layer's tokenizer. Where D is larger than the layer's
             width they are brought to it by their principal components; where it is smaller, turned
             into the wider space by chance, which keeps all distances.

@@ -87,13 +87,13 @@ class RetrievalRun(TrainingRun):
                 f"{where}: label_smoothing must be 0 with the loss {self.loss!r}, got "
                 f"{self.label_smoothing!r}. Only the contrastive loss has a target to spread."
             )
-        if not self.text.startswith(PREFIX):
-            for name in self.heads:
+        for name in self.heads:
+            if not name.startswith(PREFIX):
                 check_choice(where, "text", name, TEXT_ENCODERS)
         if self.dim % len(self.heads):
             raise ValueError(
                 f"{where}: dim must be a multiple of the {len(self.heads)} heads of "
-                f"text={self.text!r}, got {self.dim}."
+                f"text={self.text!r}, got {self.dim}. {256 * len(self.heads)} would do."
             )
         if self.gradient_cache is not None:
             check_number(where, "gradient_cache", self.gradient_cache, minimum=1, integer=True)
@@ -101,7 +101,7 @@ class RetrievalRun(TrainingRun):
     @property
     def heads(self):
         """The names of the text encoders."""
-        return self.text.split(JOINED)
+        return [self.text] if self.text.startswith(PREFIX) else self.text.split(JOINED)
 
 
 def train_retriever(run, *, verbose=1, callbacks=()):

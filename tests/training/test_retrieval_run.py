@@ -197,6 +197,11 @@ def test_options_are_checked_before_any_work(tmp_path, option, value, message):
         RetrievalRun(data="scenes", out=str(tmp_path), start="x", dim=3)
 
 
+def test_a_plus_in_the_name_of_a_preset_joins_nothing(tmp_path):
+    run = make_run(tmp_path, text="keras_hub:/models/a+b", dim=7, word_dropout=0.0)
+    assert run.heads == ["keras_hub:/models/a+b"]
+
+
 def test_wrong_monitor():
     with pytest.raises(ValueError, match="RetrievalScores: monitor must be one of .* got 'CIDEr-D"):
         RetrievalScores(load_data("scenes:20")["val"], monitor="CIDEr-D")
