@@ -99,7 +99,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
     objective._cider = CiderReward(np.concatenate([targets, targets[:, ::-1] + 4]), words + 4)
 
     class Model:
-        text_decoder = decoder
+        text_decoder, run_eagerly = decoder, False
 
         class optimizer:  # noqa: N801
             iterations = tf.constant(7)
