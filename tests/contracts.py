@@ -9,11 +9,23 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from oracles import dense
 
 from keras_vlm import load
 from keras_vlm.tasks.generation import generate
+
+
+def thinned(longer, shorter):
+    """Every pair of two lists of names; those not needed to have each name once are slow."""
+    return [
+        pytest.param(
+            (a, b), id=f"{a}-{b}", marks=[] if i % len(shorter) == j else pytest.mark.slow
+        )
+        for i, a in enumerate(longer)
+        for j, b in enumerate(shorter)
+    ]
 
 
 def answers(model, images):

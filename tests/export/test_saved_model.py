@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from contracts import thinned
 from oracles import scenes_captioner
 from PIL import Image
 from serving import LOADED_BY_A_SERVER, LOADED_BY_TENSORFLOW, PHOTO, call_apart
@@ -108,9 +109,9 @@ def test_nothing_but_broken_pictures(folder):
     assert (found["score"].numpy() == -np.inf).all()
 
 
-@pytest.mark.parametrize("text", TEXT_DECODERS)
-@pytest.mark.parametrize("fusion", FUSION_NAMES)
-def test_every_model_is_served_as_it_speaks(text, fusion, pictures, tmp_path):
+@pytest.mark.parametrize("parts", thinned(FUSION_NAMES, TEXT_DECODERS))
+def test_every_model_is_served_as_it_speaks(parts, pictures, tmp_path):
+    fusion, text = parts
     model = scenes_captioner(text, fusion)
     export_saved_model(model, tmp_path / "1", beam_size=BEAM)
     found = tf.saved_model.load(tmp_path / "1").signatures["serving_default"](

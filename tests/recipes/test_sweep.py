@@ -13,6 +13,7 @@ import sys
 import time
 import types
 
+import keras
 import pytest
 
 from keras_vlm.core.files import take_lock
@@ -119,6 +120,8 @@ def here(sweep, monkeypatch):
 def trainings(here, monkeypatch):
     fake = Trainings()
     monkeypatch.setitem(RUNS, "captioning", (CaptioningRun, fake))
+    # There is none to clear, and every row would look through the memory of all tests before.
+    monkeypatch.setattr(keras.backend, "clear_session", lambda: None)
     return fake
 
 
@@ -311,6 +314,7 @@ def finish(path, out):
     return read_table(out)
 
 
+@pytest.mark.slow
 def test_real_trainings(sweep, here, tmp_path):
     out = tmp_path / "out"
     table = run(sweep, write(tmp_path, TINY), out)

@@ -30,7 +30,9 @@ from keras_vlm.fusion import QUESTION_FUSIONS, MultiHeadFusion
 from keras_vlm.tasks.reranking import build_reranker
 from keras_vlm.tasks.towers import Tower
 
-REGIONS = ("boxes", "grid+boxes+masks")
+# One of each is tried by every run.
+SLOW = pytest.mark.slow
+REGIONS = (pytest.param("boxes", marks=SLOW), "grid+boxes+masks")
 
 
 def encoder_of(regions, max_regions=3):
@@ -120,7 +122,14 @@ def test_padding_regions_are_nothing(examples, fusion):
     np.testing.assert_allclose(wider(more), model(inputs), atol=1e-4)
 
 
-@pytest.mark.parametrize("fusion", ["stacked_attention", "co_attention", "cross_attention"])
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        pytest.param("stacked_attention", marks=SLOW),
+        "co_attention",
+        pytest.param("cross_attention", marks=SLOW),
+    ],
+)
 def test_questions(examples, fusion, tmp_path):
     model = vqa_of(examples, fusion)
     batch = next(iter(model.batches(examples, 5, shuffle=False)))
@@ -135,6 +144,7 @@ def test_questions(examples, fusion, tmp_path):
     np.testing.assert_allclose(again(batch[0]), model(batch[0]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_written_answers(examples):
     model = vqa_of(examples, "co_attention", "write")
     batch = next(iter(model.batches(examples, 5, shuffle=False)))
@@ -142,7 +152,7 @@ def test_written_answers(examples):
     assert all(answer.text for row in model.answer(examples) for answer in row)
 
 
-@pytest.mark.parametrize("pooling", ["max", "attention"])
+@pytest.mark.parametrize("pooling", [pytest.param("max", marks=SLOW), "attention"])
 def test_a_retriever(examples, pooling):
     model = retriever_of(examples, pooling)
     batch = next(iter(model.batches(examples, 5, shuffle=False)))
@@ -191,6 +201,7 @@ def test_served_answers_and_vectors(examples, tmp_path):
     np.testing.assert_allclose(found, retriever.embed_images(rows), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_boxes_tell_what_a_grid_cannot(examples):
     """The caption names the object in the box, of two: half of all guesses are wrong without it."""
     colours, pictures, regions, captions = ("red", "blue"), [], [], []

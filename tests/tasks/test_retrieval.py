@@ -23,7 +23,17 @@ def examples():
     return load_data("scenes:31")["train"]
 
 
-@pytest.fixture(scope="module", params=[*TEXT_ENCODERS, "gru+gru"])
+# Two heads of a kind run the code of one, and an LSTM that of a GRU.
+SLOW = {"gru", "lstm"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in (*TEXT_ENCODERS, "gru+gru")
+    ],
+)
 def made(request, examples):
     """A model with a batch and pictures; tests that train it get a copy."""
     model = scenes_retriever(request.param)

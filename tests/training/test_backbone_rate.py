@@ -136,6 +136,7 @@ def test_a_frozen_backbone_has_no_rate(tmp_path):
         train_captioner(run, verbose=0)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_resumes_at_the_backbones_rate(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run")
     with kills.watch(tmp_path / "run", monkeypatch) as states:

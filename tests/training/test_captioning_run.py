@@ -511,6 +511,7 @@ def test_where_nothing_is_better_the_start_is_kept(finished, tmp_path):
     assert_equal(model.get_weights(), finished[1].get_weights())
 
 
+@pytest.mark.slow
 def test_a_killed_stage_resumes_without_its_start(finished, critical, tmp_path, monkeypatch):
     start = tmp_path / "start.keras"
     shutil.copy(pathlib.Path(finished[0].out) / "model.keras", start)

@@ -109,6 +109,7 @@ def test_it_goes_on_from_the_weights_of_another(finished):
     assert_equal(again.pair_scores, model.pair_scores)
 
 
+@pytest.mark.slow
 def test_what_a_run_begins_with_is_kept_for_its_resumption(finished, tmp_path, monkeypatch):
     """Whatever becomes of the file of the backbone, and though a resumed run loads less."""
     scenes_captioner().save(tmp_path / "captioner.keras")

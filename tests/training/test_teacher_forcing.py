@@ -97,6 +97,7 @@ def test_the_loss_is_cross_entropy_and_the_attention(examples):
         assert float(followed) == pytest.approx(plain + weight * uneven, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_makes_attention_more_even(examples):
     found = []
     for weight in (0.0, 20.0):
@@ -187,6 +188,7 @@ def test_it_learns_from_words_of_its_own(examples, text):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch):
     options = {**TINY, "scheduled_sampling": 0.8, "attention_regularization": 0.5}
     whole = train_captioner(CaptioningRun(out=str(tmp_path / "whole"), **options), verbose=0)
