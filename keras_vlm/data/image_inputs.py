@@ -142,6 +142,7 @@ def _decoder(image_size, resize):
     return tf.function(
         lambda pictures: decode_batch(pictures, image_size, resize),
         input_signature=[tf.TensorSpec([None], tf.string)],
+        autograph=False,
     )
 
 

@@ -300,6 +300,8 @@ def batch_epochs(epoch, size, batch_size, epoch_seed, *, batched=False):
     # Training drops the last, smaller batch: static shapes. Validation counts every picture.
     drop = epoch_seed is not None and size >= batch_size
     steps = size // batch_size if drop else -(-size // batch_size)
+    # Nothing here is Python's control flow, and turning it into a graph's takes seconds.
+    epoch = tf.autograph.experimental.do_not_convert(epoch)
     dataset = tf.data.Dataset.from_tensors(0).map(lambda _: seed(steps)).flat_map(epoch)
     if batched:
         dataset = dataset.take(steps)

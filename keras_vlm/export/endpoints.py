@@ -225,7 +225,7 @@ def _caption_function(model, strategy, read, *, jit_compile=False):
         return generate(model.text_decoder, model.tokenizer, features, strategy)
 
     if jit_compile:
-        search = tf.function(search, jit_compile=True)
+        search = tf.function(search, jit_compile=True, autograph=False)
 
     def caption(*pictures):
         images, valid, count = read(model, *pictures)

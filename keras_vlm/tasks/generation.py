@@ -47,7 +47,7 @@ class TextWriter:
         self._text_decoder = text_decoder
         self._tokenizer = tokenizer
         self._searches = {}
-        self._encode = tf.function(encode, reduce_retracing=True)
+        self._encode = tf.function(encode, reduce_retracing=True, autograph=False)
 
     def __call__(self, images, strategy, batch_size):
         """Writes n texts a picture, best first.
@@ -83,6 +83,7 @@ class TextWriter:
                 ),
                 jit_compile=compiled,
                 reduce_retracing=True,
+                autograph=False,
             )
         return self._searches[strategy, compiled]
 

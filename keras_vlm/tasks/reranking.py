@@ -140,7 +140,7 @@ class Reranker(PairModel):
         self.match_head = match_head
         self.tokenizer = tokenizer
         self._functions = {
-            name: tf.function(function, reduce_retracing=True)
+            name: tf.function(function, reduce_retracing=True, autograph=False)
             for name, function in (
                 ("read", self._read_batch),
                 ("encode", self._encode_batch),

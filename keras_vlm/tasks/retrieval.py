@@ -181,8 +181,8 @@ class Retriever(PairModel):
         self.tokenizer = tokenizer
         self.gradient_cache = None
         self._embed = {
-            "images": tf.function(self.embed_image_batch, reduce_retracing=True),
-            "texts": tf.function(self.embed_text_batch, reduce_retracing=True),
+            "images": tf.function(self.embed_image_batch, autograph=False, reduce_retracing=True),
+            "texts": tf.function(self.embed_text_batch, autograph=False, reduce_retracing=True),
         }
 
     def read_features(self, inputs, training=None):

@@ -55,7 +55,9 @@ class VQAModel(AnswerMixin, PictureTextModel):
             lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), encoder.input
         )
         self._encode = tf.function(
-            lambda images: encoder(images, training=False), input_signature=[taken]
+            lambda images: encoder(images, training=False),
+            input_signature=[taken],
+            autograph=False,
         )
         self._find = {}
 
@@ -181,6 +183,7 @@ class VQAModel(AnswerMixin, PictureTextModel):
                     tf.TensorSpec(self.encoder.output_shape, self.encoder.output.dtype),
                     tf.TensorSpec([None, None], tf.string),
                 ],
+                autograph=False,
             )
         found = self._find[top_k](self._encode(images), questions)
         names = ("answers", "scores", "known", "unknown")

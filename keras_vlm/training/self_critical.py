@@ -101,7 +101,7 @@ class SelfCritical:
         step = tf.cast(tf.convert_to_tensor(captioner.optimizer.iterations), tf.int32)
 
         # The rest of the step is not compiled: the reward is Python's.
-        @tf.function(jit_compile=not captioner.run_eagerly)
+        @tf.function(jit_compile=not captioner.run_eagerly, autograph=False)
         def draw(features, seed):
             sampling = Sampling(self.num_samples, seed=seed)
             decoder = captioner.text_decoder

@@ -29,6 +29,7 @@ class FrameVectors:
         self._encode = encoder and tf.function(
             lambda images: tf.reduce_mean(tf.cast(encoder(images, training=False), tf.float32), 1),
             input_signature=[tf.TensorSpec(encoder.input_shape, tf.float32)],
+            autograph=False,
         )
 
     def __call__(self, frames):

@@ -68,7 +68,10 @@ def _apart(*signature):
 
     def wrap(function):
         traced = tf.function(
-            function, input_signature=signature, experimental_attributes={"_noinline": True}
+            function,
+            input_signature=signature,
+            autograph=False,
+            experimental_attributes={"_noinline": True},
         )
         return lambda *inputs: (function if tf.executing_eagerly() else traced)(*inputs)
 
@@ -170,12 +173,14 @@ def decode_batch(image_bytes, image_size, mode="stretch"):
     image_size = tuple(image_size)
     count = tf.size(image_bytes)
     indices = tf.data.Dataset.range(tf.cast(count, tf.int64))
-    read = (
+
+    @tf.autograph.experimental.do_not_convert
+    def read(index, encoded):
+        return index, read_image(encoded, image_size, mode)
+
+    pictures = (
         tf.data.Dataset.zip(indices, tf.data.Dataset.from_tensor_slices(image_bytes))
-        .map(
-            lambda index, encoded: (index, read_image(encoded, image_size, mode)),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+        .map(read, num_parallel_calls=tf.data.AUTOTUNE)
         .ignore_errors()
     )
     # The last row keeps the batch whole when nothing at all can be read, and stands for all that
@@ -184,7 +189,7 @@ def decode_batch(image_bytes, image_size, mode="stretch"):
         (tf.constant(-1, tf.int64), tf.zeros((*image_size, 3)))
     )
     places, images = (
-        read.concatenate(nothing).batch(tf.cast(count, tf.int64) + 1).get_single_element()
+        pictures.concatenate(nothing).batch(tf.cast(count, tf.int64) + 1).get_single_element()
     )
     places = places[:-1]
     found = tf.size(places)
