@@ -17,14 +17,16 @@ from keras_vlm import load
 from keras_vlm.tasks.generation import generate
 
 
-def thinned(longer, shorter):
+def thinned(ones, others):
     """Every pair of two lists of names; those not needed to have each name once are slow."""
     return [
         pytest.param(
-            (a, b), id=f"{a}-{b}", marks=[] if i % len(shorter) == j else pytest.mark.slow
+            (a, b),
+            id=f"{a}-{b}",
+            marks=[] if i % len(others) == j % len(ones) else pytest.mark.slow,
         )
-        for i, a in enumerate(longer)
-        for j, b in enumerate(shorter)
+        for i, a in enumerate(ones)
+        for j, b in enumerate(others)
     ]
 
 

@@ -23,7 +23,7 @@ def examples():
     return load_data("scenes:31")["train"]
 
 
-# Two heads of a kind run the code of one, and an LSTM that of a GRU.
+# Two heads of a kind run the code of one; an LSTM differs by its cell, which tests/text has.
 SLOW = {"gru", "lstm"}
 
 
