@@ -17,17 +17,9 @@ from keras_vlm import load
 from keras_vlm.tasks.generation import generate
 
 
-def thinned(ones, others):
-    """Every pair of two lists of names; those not needed to have each name once are slow."""
-    return [
-        pytest.param(
-            (a, b),
-            id=f"{a}-{b}",
-            marks=[] if i % len(others) == j % len(ones) else pytest.mark.slow,
-        )
-        for i, a in enumerate(ones)
-        for j, b in enumerate(others)
-    ]
+def few(values, *fast):
+    """Values of a parameter; a test of any but the ``fast`` ones is slow."""
+    return [each if each in fast else pytest.param(each, marks=pytest.mark.slow) for each in values]
 
 
 def answers(model, images):

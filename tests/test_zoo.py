@@ -33,6 +33,8 @@ DATA_OF = {
     "vqa-scenes": "scenes:100", "vqa-scratch-easy": "easy_vqa", "vqa-lite0-easy": "easy_vqa",
     "video-qa-moving-scenes": "moving_scenes:200",
 }  # fmt: skip
+# One of each kind learns in every run of the tests, all in the slow one.
+TRAINED = {"captioner-lite0-lstm-flickr8k", "retriever-lite0-flickr8k", "vqa-lite0-easy"}
 PHOTO = pathlib.Path(__file__).parent / "photos" / "photo.jpg"
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/config.json"))
@@ -116,6 +118,15 @@ def test_knows_what_is_on_a_photo(published):
     assert {"man", "person", "camera"} & set(text.split()), text
 
 
+@pytest.mark.parametrize(
+    "published",
+    [
+        folder if folder.name in TRAINED else pytest.param(folder, marks=pytest.mark.slow)
+        for folder in FOLDERS
+    ],
+    indirect=True,
+    ids=lambda folder: folder.name,
+)
 def test_goes_on_learning_after_compile(published):
     _, model = published
     if isinstance(model, (VQAModel, VideoCaptioner)):

@@ -1,10 +1,12 @@
 """The SavedModel: served words equal Python's, in TensorFlow alone and in a server's loader."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from contracts import thinned
+from contracts import few
 from oracles import scenes_captioner
 from PIL import Image
 from serving import LOADED_BY_A_SERVER, LOADED_BY_TENSORFLOW, PHOTO, call_apart
@@ -17,6 +19,9 @@ from keras_vlm.text import TEXT_DECODERS
 BEAM = 3
 # "attention" is another name for "multi_head".
 FUSION_NAMES = [name for name in FUSIONS if name != "attention"]
+# Every name once.
+ALWAYS = list(zip(FUSION_NAMES, itertools.cycle(TEXT_DECODERS), strict=False))
+
 
 @pytest.fixture(scope="module")
 def captioner():
@@ -109,7 +114,9 @@ def test_nothing_but_broken_pictures(folder):
     assert (found["score"].numpy() == -np.inf).all()
 
 
-@pytest.mark.parametrize("parts", thinned(FUSION_NAMES, TEXT_DECODERS))
+@pytest.mark.parametrize(
+    "parts", few(itertools.product(FUSION_NAMES, TEXT_DECODERS), *ALWAYS), ids="-".join
+)
 def test_every_model_is_served_as_it_speaks(parts, pictures, tmp_path):
     fusion, text = parts
     model = scenes_captioner(text, fusion)
@@ -129,6 +136,7 @@ def test_chinese_is_served(pictures, tmp_path):
     assert max(map(ord, "".join(found["caption"]))) > 0x4E00
 
 
+@pytest.mark.slow
 def test_a_model_read_back_is_exported_alike(captioner, folder, pictures, tmp_path):
     captioner.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False)

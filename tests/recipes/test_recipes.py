@@ -31,10 +31,6 @@ TASKS = {
 }
 
 
-# The one with most stages runs always; a minute and more each.
-ALWAYS = "captioning_flickr8k_lite0_lstm"
-
-
 def task_of(recipe):
     """The task of a recipe, by its file's name."""
     first, second = recipe.stem.split("_")[:2]
@@ -66,13 +62,8 @@ def check_captioning_card(folder, scores):
     assert "# Worst by CIDEr-D" in (folder / "run" / "to_look_at.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        pytest.param(path, id=path.stem, marks=[] if path.stem == ALWAYS else pytest.mark.slow)
-        for path in RECIPES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_smoke(recipe, tmp_path):
     # Recipes of question answering and of clips know their data.
     data = [] if recipe.name.startswith(("vqa", "video")) else ["scenes:24"]

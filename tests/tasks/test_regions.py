@@ -31,8 +31,7 @@ from keras_vlm.tasks.reranking import build_reranker
 from keras_vlm.tasks.towers import Tower
 
 # One of each is tried by every run.
-SLOW = pytest.mark.slow
-REGIONS = (pytest.param("boxes", marks=SLOW), "grid+boxes+masks")
+REGIONS = contracts.few(["boxes", "grid+boxes+masks"], "grid+boxes+masks")
 
 
 def encoder_of(regions, max_regions=3):
@@ -122,14 +121,8 @@ def test_padding_regions_are_nothing(examples, fusion):
     np.testing.assert_allclose(wider(more), model(inputs), atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "fusion",
-    [
-        pytest.param("stacked_attention", marks=SLOW),
-        "co_attention",
-        pytest.param("cross_attention", marks=SLOW),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", ["stacked_attention", "co_attention", "cross_attention"])
 def test_questions(examples, fusion, tmp_path):
     model = vqa_of(examples, fusion)
     batch = next(iter(model.batches(examples, 5, shuffle=False)))
@@ -152,7 +145,7 @@ def test_written_answers(examples):
     assert all(answer.text for row in model.answer(examples) for answer in row)
 
 
-@pytest.mark.parametrize("pooling", [pytest.param("max", marks=SLOW), "attention"])
+@pytest.mark.parametrize("pooling", contracts.few(["max", "attention"], "attention"))
 def test_a_retriever(examples, pooling):
     model = retriever_of(examples, pooling)
     batch = next(iter(model.batches(examples, 5, shuffle=False)))

@@ -23,16 +23,12 @@ def examples():
     return load_data("scenes:31")["train"]
 
 
-# Two heads of a kind run the code of one; an LSTM differs by its cell, which tests/text has.
-SLOW = {"gru", "lstm"}
-
-
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
-        for name in (*TEXT_ENCODERS, "gru+gru")
-    ],
+    # Two heads of a kind run the code of one; an LSTM differs by its cell, which tests/text has.
+    params=contracts.few(
+        [*TEXT_ENCODERS, "gru+gru"], *(set(TEXT_ENCODERS) - {"gru", "lstm"}), "gru+gru"
+    ),
 )
 def made(request, examples):
     """A model with a batch and pictures; tests that train it get a copy."""
@@ -121,7 +117,7 @@ def test_padded_captions_leave_weights_finite_under_xla(pooling, examples):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-@pytest.mark.parametrize("loss", PAIR_LOSSES)
+@pytest.mark.parametrize("loss", contracts.few(PAIR_LOSSES, "contrastive"))
 def test_every_loss_learns_to_retrieve(loss, examples):
     model = scenes_retriever("bag", loss=loss, optimizer=keras.optimizers.Adam(1e-2))
     batches = model.batches(examples, 9, captions_per_image=CAPTIONS)

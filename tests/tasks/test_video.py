@@ -44,7 +44,11 @@ def examples():
     return load_data("moving_scenes:24")["train"]
 
 
-@pytest.fixture(scope="module", params=CAPTIONERS, ids="-".join)
+# What goes over all frames, and what goes over them one by one.
+ALWAYS = [("transformer", "lstm"), ("lstm", "transformer")]
+
+
+@pytest.fixture(scope="module", params=contracts.few(CAPTIONERS, *ALWAYS), ids="-".join)
 def captioner(request, examples):
     model = video_captioner(*request.param)
     batch = next(iter(model.batches(examples, 5, shuffle=False, captions_per_image=K)))
@@ -110,6 +114,7 @@ def test_answerers_save(answerer, tmp_path):
     contracts.check_saves(copy_of(model), batch, batch[0]["frames"].numpy()[:2], tmp_path)
 
 
+@pytest.mark.slow
 def test_a_step_under_xla_is_a_plain_step(examples):
     """With the backbone frozen: rounding in its gradients is no matter of this."""
     model = build_video_captioner(

@@ -425,6 +425,7 @@ def test_a_run_goes_on_from_the_weights_of_another(finished):
     assert len(captioner.encoder.trainable_weights) == 12
 
 
+@pytest.mark.slow
 def test_a_pretrained_backbone_thaws_where_a_run_says(tmp_path):
     encoder = Backbone("efficientnet_lite0", image_size=64)
     tokenizer = Tokenizer(["a"], max_length=5)
@@ -482,6 +483,7 @@ def test_a_self_critical_stage(finished, critical):
     assert_equal(train_captioner(run, verbose=0).get_weights(), model.get_weights())
 
 
+@pytest.mark.slow
 def test_a_start_can_be_put_right(finished, critical, tmp_path, monkeypatch):
     """Nothing of a first attempt is left in a run that begins with another model."""
     out = tmp_path / "run"

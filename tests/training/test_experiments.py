@@ -93,6 +93,7 @@ def test_what_fails_in_the_process_is_raised_here(tmp_path):
         train_row(run, print)
 
 
+@pytest.mark.slow
 def test_rows_share_their_features_where_they_have_some(tmp_path):
     shared = tmp_path / "features"
     options = {**TINY, "backbone": "efficientnet_lite0", "image_size": 64, "epochs": 1}

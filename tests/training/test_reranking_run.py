@@ -46,6 +46,7 @@ def assert_equal(ours, theirs):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept_and_scored_with_its_retriever(finished):
     run, model = finished
     out = pathlib.Path(run.out)
@@ -64,6 +65,7 @@ def test_the_best_epoch_is_kept_and_scored_with_its_retriever(finished):
     assert not {"backbone", "image_size", "max_length", "trainable_from"} & set(noted)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(finished, tmp_path, monkeypatch):
     run, model = finished
     again = make_run(tmp_path / "again", retriever=run.retriever)

@@ -30,6 +30,7 @@ def test_the_reward_rises(examples):
     assert all(0 <= reward <= 10 for reward in rewards)
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights(examples):
     trained = []
     for seed in (0, 0, 1):
@@ -174,6 +175,7 @@ def test_the_cross_entropy_of_a_mixed_loss_is_that_of_fit(examples):
     assert max(np.abs(a - b).max() for a, b in zip(plain, without, strict=True)) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_mixed_loss_is_the_mean_of_both(examples):
     plain, critical, mixed = (
         step_of(options, 0.0, examples)

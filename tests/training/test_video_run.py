@@ -27,6 +27,7 @@ SMALL = {
 DATA = "moving_scenes:16"
 
 
+@pytest.mark.slow
 def test_a_captioner_of_clips(tmp_path):
     run = VideoCaptioningRun(DATA, str(tmp_path / "run"), temporal="attention", **SMALL)
     model = train_video_captioner(run, verbose=0)
@@ -76,6 +77,7 @@ def test_a_captioner_of_clips_begins_with_one_of_pictures(tmp_path):
     assert model.caption(still) == start.caption(pictures)
 
 
+@pytest.mark.slow
 def test_a_model_that_answers_questions_about_clips(tmp_path):
     run = VideoQARun(
         DATA, str(tmp_path / "run"), temporal="lstm", text="bag", fusion="hadamard",
@@ -150,6 +152,7 @@ def test_exact_match_counts_any_reference():
     assert examples.captions[0] == describe_clip(draw_moving_scenes(1)[0])
 
 
+@pytest.mark.slow
 def test_a_single_frame_model_is_a_picture_model(tmp_path):
     """The baseline needs nothing of its own: a picture model trains on the middle frames."""
     options = {name: value for name, value in SMALL.items() if name != "num_frames"}

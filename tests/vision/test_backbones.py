@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from contracts import few
 from keras import applications
 from keras.src.utils import file_utils
 
@@ -26,9 +27,7 @@ FAST = {
     "resnet50", "resnet50_v2", "densenet121", "mobilenet", "mobilenet_v2", "mobilenet_v3_small",
     "inception_v3", "xception", "convnext_tiny",
 }  # fmt: skip
-ROWS = [
-    name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES
-]
+ROWS = few(BACKBONES, *FAST)
 NEXT_PRIMES = {8: 11, 32: 37, 71: 73, 75: 79}
 
 
