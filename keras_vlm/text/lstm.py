@@ -5,6 +5,7 @@ width, T text positions, D model width, K captions a picture, V vocabulary, W be
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_vlm.core.checks import check_number
@@ -199,14 +200,77 @@ def run_shrinking(cell, words, state, packing):
     projected = ops.matmul(move(words, by_step, back), ops.cast(cell.kernel, dtype))
     projected = projected + ops.cast(cell.bias, dtype)
     counts = ops.sum(ops.cast(running, "int32"), axis=1)
-    ends = ops.cumsum(counts)
-    recurrent = ops.cast(cell.recurrent_kernel, dtype)
-    outputs = []
-    for step in range(packing.length):
-        rows = counts[step]
-        gates = projected[ends[step] - rows : ends[step]] + ops.matmul(hidden[:rows], recurrent)
-        enter, keep, candidate, leave = ops.split(gates, 4, axis=-1)
-        memory = ops.sigmoid(keep) * memory[:rows] + ops.sigmoid(enter) * ops.tanh(candidate)
-        hidden = ops.sigmoid(leave) * ops.tanh(memory)
-        outputs.append(hidden)
-    return move(ops.concatenate(outputs, axis=0), back, by_step)
+    outputs = recur(
+        projected, hidden, memory, ops.cast(cell.recurrent_kernel, dtype), counts, packing.length
+    )
+    return move(outputs, back, by_step)
+
+
+def recur(projected, hidden, memory, recurrent, counts, length):
+    """Runs an LSTM over inputs that are projected already, its gradient in closed form.
+
+    Automatic differentiation multiplies and adds up the recurrent kernel's gradient step by step,
+    which here is one product, and keeps more of the steps than their gates.
+
+    Args:
+        projected: the inputs' share of the gates [M,4D], step after step.
+        hidden: [R,D] before the first step.
+        memory: the cell [R,D] before the first step.
+        recurrent: [D,4D].
+        counts: [T] int32, how many rows are still running at each step, never more than before.
+        length: T.
+
+    Returns:
+        Outputs [M,D].
+    """
+
+    @tf.custom_gradient
+    def run(projected, first_hidden, first_memory, recurrent):
+        hidden, memory, outputs, kept = first_hidden, first_memory, [], []
+        # Not slices: the gradient of each would be as large as the whole.
+        for gates in tf.split(projected, counts, num=length):
+            rows = tf.shape(gates)[0]
+            hidden, before = hidden[:rows], memory[:rows]
+            parts = tf.split(gates + tf.matmul(hidden, recurrent), 4, axis=-1)
+            enter, keep, leave = (tf.sigmoid(parts[i]) for i in (0, 1, 3))
+            candidate = tf.tanh(parts[2])
+            memory = keep * before + enter * candidate
+            seen = tf.tanh(memory)
+            kept.append((hidden, before, enter, keep, candidate, leave, seen))
+            hidden = leave * seen
+            outputs.append(hidden)
+
+        def gradient(upstream):
+            of_hidden = of_memory = tf.zeros_like(outputs[-1])
+            of_gates = []
+            pieces = tf.split(upstream, counts, num=length)
+            for above, step in zip(reversed(pieces), reversed(kept), strict=True):
+                _, before, enter, keep, candidate, leave, seen = step
+                of_hidden = above + lengthen(of_hidden, above)
+                of_memory = lengthen(of_memory, above) + of_hidden * leave * (1 - seen * seen)
+                of_parts = (
+                    of_memory * candidate * enter * (1 - enter),
+                    of_memory * before * keep * (1 - keep),
+                    of_memory * enter * (1 - candidate * candidate),
+                    of_hidden * seen * leave * (1 - leave),
+                )
+                of_gates.append(tf.concat(of_parts, axis=-1))
+                of_hidden = tf.matmul(of_gates[-1], recurrent, transpose_b=True)
+                of_memory = of_memory * keep
+            of_gates = tf.concat(of_gates[::-1], axis=0)
+            read = tf.concat([step[0] for step in kept], axis=0)
+            return (
+                of_gates,
+                lengthen(of_hidden, first_hidden),
+                lengthen(of_memory, first_memory),
+                tf.matmul(read, of_gates, transpose_a=True),
+            )
+
+        return tf.concat(outputs, axis=0), gradient
+
+    return run(projected, hidden, memory, recurrent)
+
+
+def lengthen(rows, like):
+    """Appends rows of zeros until there are as many as ``like`` has."""
+    return tf.pad(rows, [[0, tf.shape(like)[0] - tf.shape(rows)[0]], [0, 0]])
