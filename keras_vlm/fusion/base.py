@@ -5,6 +5,8 @@ Refuses to know any particular way of looking. Dimension letters: see the packag
 
 import keras
 
+from keras_vlm.core.dense import Dense
+
 
 class Fusion(keras.layers.Layer):
     """Abstract: query [B,T,D], memory [B,N,C] -> context [B,T,C], weights [B,T,N].
@@ -54,7 +56,7 @@ class KeyFusion(Fusion):
     def build(self, query_shape, memory_shape):
         """Builds the two projections and the scoring layer."""
         units = self.units or query_shape[-1]
-        self.query_dense = keras.layers.Dense(units, name="query", dtype=self.dtype_policy)
+        self.query_dense = Dense(units, name="query", dtype=self.dtype_policy)
         self.key_dense = keras.layers.Dense(
             units, use_bias=False, name="key", dtype=self.dtype_policy
         )

@@ -6,6 +6,7 @@ Dimension letters: see the package's docstring.
 import keras
 from keras import ops
 
+from keras_vlm.core.dense import Dense
 from keras_vlm.fusion.base import Fusion
 
 
@@ -24,7 +25,7 @@ class ConcatFusion(Fusion):
     def build(self, query_shape, memory_shape):
         """Builds the two halves of the dense layer."""
         width, policy = memory_shape[-1], self.dtype_policy
-        self.word_dense = keras.layers.Dense(width, name="word", dtype=policy)
+        self.word_dense = Dense(width, name="word", dtype=policy)
         self.picture_dense = keras.layers.Dense(
             width, use_bias=False, name="picture", dtype=policy
         )

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_vlm.core.checks import check_number, resolve_heads
+from keras_vlm.core.dense import Dense
 from keras_vlm.fusion.base import Fusion
 
 
@@ -49,7 +50,7 @@ class HeadFusion(Fusion):
 
     def make_dense(self, units, name, shape, **options):
         """Returns a built dense layer."""
-        layer = keras.layers.Dense(units, name=name, dtype=self.dtype_policy, **options)
+        layer = Dense(units, name=name, dtype=self.dtype_policy, **options)
         layer.build(shape)
         return layer
 

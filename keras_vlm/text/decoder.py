@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_vlm.core.checks import check_number
+from keras_vlm.core.dense import add_bias
 from keras_vlm.core.serialization import serialize_unbuilt
 from keras_vlm.text.packing import NoPacking, Packing
 from keras_vlm.text.tokenizer import START_ID
@@ -181,7 +182,7 @@ class TextDecoder(keras.layers.Layer):
         matrix = ops.cast(words, hidden.dtype)
         # Not ops.matmul with a transposed copy: at batch 1 that copy is half of a step's time.
         logits = tf.linalg.matmul(hidden, matrix, transpose_b=True)
-        return logits + ops.cast(self.logit_bias, logits.dtype)
+        return add_bias(logits, ops.cast(self.logit_bias, logits.dtype))
 
     def embed(self, token_ids, packing):
         """Returns the embedded words [M,D] of token_ids [B,K,T]."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_vlm.core.checks import check_number
+from keras_vlm.core.dense import Dense
 from keras_vlm.text.decoder import TextDecoder, axis_size
 from keras_vlm.text.packing import move
 
@@ -70,9 +71,7 @@ class RecurrentDecoder(TextDecoder):
         for layer in self.recurrent_layers:
             layer.build((None, token_ids_shape[2], width))
         self.fusion.build((None, None, width), tokens_shape)
-        self.output_dense = keras.layers.Dense(
-            width, activation="tanh", name="output", dtype=policy
-        )
+        self.output_dense = Dense(width, activation="tanh", name="output", dtype=policy)
         self.output_dense.build((None, None, 2 * width))
 
     def read(self, image_features, memory_mask=None, training=None):

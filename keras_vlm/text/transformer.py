@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_vlm.core.checks import check_choice, check_number, resolve_heads
+from keras_vlm.core.dense import Dense
 from keras_vlm.text.decoder import TextDecoder, fresh_copy
 from keras_vlm.text.places import POSITIONS, nearness, positions_shape, waves
 
@@ -193,7 +194,7 @@ class TransformerLayer(keras.layers.Layer):
         self.width, self.head_width = width, width // self.num_heads
 
         def dense(units, name, inputs=width, activation=None):
-            layer = keras.layers.Dense(units, activation=activation, name=name, dtype=policy)
+            layer = Dense(units, activation=activation, name=name, dtype=policy)
             layer.build((None, None, inputs))
             return layer
 
