@@ -2,15 +2,17 @@
 
 import gc
 
-import tensorflow as tf
 
+def pytest_configure(config):
+    """The quick run takes graphs as they were traced: to optimise them is a seventh of its time.
 
-def pytest_configure():
-    """Graphs run as they were traced: to optimise them first is a seventh of all time.
-
-    What a test starts in a process of its own runs as it does for users.
+    The slow one, and what a test starts in a process of its own, run as they do for users.
     """
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if runs_tests and config.option.markexpr == "not slow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def pytest_collection_finish(session):

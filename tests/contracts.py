@@ -19,6 +19,10 @@ from keras_vlm.tasks.generation import generate
 
 def few(values, *fast):
     """Values of a parameter; a test of any but the ``fast`` ones is slow."""
+    values = list(values)
+    missing = [each for each in fast if each not in values]
+    if missing:
+        raise ValueError(f"few: {missing} are not among {values}.")
     return [each if each in fast else pytest.param(each, marks=pytest.mark.slow) for each in values]
 
 

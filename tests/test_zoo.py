@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+from contracts import few
 from oracles import scenes_captioner
 
 from keras_vlm import (
@@ -33,8 +34,8 @@ DATA_OF = {
     "vqa-scenes": "scenes:100", "vqa-scratch-easy": "easy_vqa", "vqa-lite0-easy": "easy_vqa",
     "video-qa-moving-scenes": "moving_scenes:200",
 }  # fmt: skip
-# One of each kind learns in every run of the tests, all in the slow one.
-TRAINED = {"captioner-lite0-lstm-flickr8k", "retriever-lite0-flickr8k", "vqa-lite0-easy"}
+# These learn in every run of the tests, the others in the slow one.
+TRAINED = ("captioner-lite0-lstm-flickr8k", "retriever-lite0-flickr8k", "vqa-lite0-easy")
 PHOTO = pathlib.Path(__file__).parent / "photos" / "photo.jpg"
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "saved_models").glob("*/config.json"))
@@ -120,10 +121,7 @@ def test_knows_what_is_on_a_photo(published):
 
 @pytest.mark.parametrize(
     "published",
-    [
-        folder if folder.name in TRAINED else pytest.param(folder, marks=pytest.mark.slow)
-        for folder in FOLDERS
-    ],
+    few(FOLDERS, *(ROOT / "saved_models" / name for name in TRAINED)),
     indirect=True,
     ids=lambda folder: folder.name,
 )

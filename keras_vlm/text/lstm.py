@@ -208,8 +208,8 @@ def run_shrinking(cell, words, state, packing):
 def recur(projected, hidden, memory, recurrent, counts, length):
     """Runs an LSTM over inputs that are projected already, its gradient in closed form.
 
-    Automatic differentiation multiplies and adds up the recurrent kernel's gradient step by step,
-    which here is one product, and keeps more of the steps than their gates.
+    Automatic differentiation would multiply and add up the recurrent kernel's gradient step by
+    step, which here is one product, and make a gradient as large as the whole of each step's slice.
 
     Args:
         projected: the inputs' share of the gates [M,4D], step after step.
@@ -226,7 +226,6 @@ def recur(projected, hidden, memory, recurrent, counts, length):
     @tf.custom_gradient
     def run(projected, first_hidden, first_memory, recurrent):
         hidden, memory, outputs, kept = first_hidden, first_memory, [], []
-        # Not slices: the gradient of each would be as large as the whole.
         for gates in tf.split(projected, counts, num=length):
             rows = tf.shape(gates)[0]
             hidden, before = hidden[:rows], memory[:rows]

@@ -6,8 +6,10 @@ import pytest
 import tensorflow as tf
 from oracles import random_token_ids
 
+from keras_vlm.decoding import GreedySearch
 from keras_vlm.fusion import FUSIONS
-from keras_vlm.text import TransformerDecoder
+from keras_vlm.tasks.generation import generate
+from keras_vlm.text import Tokenizer, TransformerDecoder
 from keras_vlm.text.places import POSITIONS, nearness, waves
 from keras_vlm.text.transformer import NORMS
 
@@ -117,3 +119,16 @@ def test_nearness_is_by_distance():
 def test_unknown_kinds(options, message):
     with pytest.raises(ValueError, match=message):
         TransformerDecoder(FUSIONS["concat"](), **options)
+
+
+def test_one_caption_is_decoded_without_slow_products():
+    """XLA on a CPU fuses a sum into a product of one row, which makes it slow."""
+    decoder = TransformerDecoder(FUSIONS["attention"](), hidden_dim=D, vocabulary_size=V)
+    decoder.build((None, N, C), (None, None, T))
+    tokenizer = Tokenizer([f"w{i}" for i in range(V - 4)], max_length=T + 1)
+    search = tf.function(
+        lambda features: generate(decoder, tokenizer, features, GreedySearch()), jit_compile=True
+    )
+    compiled = search.experimental_get_compiler_ir(tf.ones((1, N, C)))(stage="optimized_hlo")
+    assert "while(" in compiled
+    assert "kind=kOutput" not in compiled

@@ -95,7 +95,6 @@ def trained(scans, tmp_path_factory):
     return out
 
 
-@pytest.mark.slow
 def test_data_no_code_has_seen_train_by_one_command(trained, scans, tmp_path, capsys):
     folder, keys = scans
     report, picture = tmp_path / "scores.json", tmp_path / "reliability.png"
