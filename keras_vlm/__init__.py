@@ -68,6 +68,7 @@ from keras_vlm.tasks.vqa import choose_answers as choose_answers
 from keras_vlm.tasks.vqa import fit_question_tokenizer as fit_question_tokenizer
 from keras_vlm.tasks.vqa_models import VQAModel as VQAModel
 from keras_vlm.text import BagOfWords as BagOfWords
+from keras_vlm.text import ConvolutionEncoder as ConvolutionEncoder
 from keras_vlm.text import GRUDecoder as GRUDecoder
 from keras_vlm.text import GRUEncoder as GRUEncoder
 from keras_vlm.text import LSTMDecoder as LSTMDecoder

@@ -74,7 +74,7 @@ HELP = {
     "--backbone a model of clips, as in that model, with its weights",
     "num_frames": "frames of a clip, spread evenly over it; 8, or that model's, where nothing is "
     "given",
-    "text": "text layers: lstm, gru or transformer; for retrieval and questions also bag, or "
+    "text": "text layers: lstm, gru or transformer; for retrieval and questions also cnn, bag, or "
     "keras_hub:PRESET with its own words; for retrieval several, gru+gru+bag with --dim 768, each "
     "with a head of its own: an ensemble in one model",
     "fusion": "how words look at the picture: attention, additive, dot_product, concat; for "

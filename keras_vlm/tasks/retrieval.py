@@ -52,10 +52,10 @@ def build_retriever(
             ``Backbone`` such as a captioner's ``encoder``, or any Keras model from images [B,H,W,3]
             in 0..255 to [B,h,w,C] or [B,N,C].
         tokenizer: a ``Tokenizer``, usually ``Tokenizer.fit(data["train"])``.
-        text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"bag"``, ``"keras_hub:PRESET"`` (with
-            the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures,
-            such as ``GRUEncoder(hidden_dim=1024)``. A list, of one width: each has a head of its
-            own in both towers, an ensemble in one model.
+        text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"cnn"``, ``"bag"``,
+            ``"keras_hub:PRESET"`` (with the tokenizer that ``keras_hub_tokenizer`` makes), or an
+            encoder of your own measures, such as ``GRUEncoder(hidden_dim=1024)``. A list, of one
+            width: each has a head of its own in both towers, an ensemble in one model.
         dim: width E of the common space, which heads share evenly, or two ``Tower`` of your own
             measures, the picture's and the text's.
         loss: ``"contrastive"`` (CLIP), ``"sigmoid"`` (SigLIP), ``"triplet"`` (VSE++) or a

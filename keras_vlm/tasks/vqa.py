@@ -50,9 +50,9 @@ def build_vqa(  # noqa: PLR0913 - what a model is made of
         answers: an ``AnswerVocabulary``, from which the model then chooses; a ``Tokenizer`` of
             answers, in whose words it writes; a data split, for ``choose_answers`` to decide; or,
             where ``tokenizer`` is a data split, how: ``"auto"``, ``"choose"`` or ``"write"``.
-        text: ``"lstm"``, ``"gru"``, ``"transformer"``, ``"bag"``, ``"keras_hub:PRESET"`` (with
-            the tokenizer that ``keras_hub_tokenizer`` makes), or an encoder of your own measures,
-            such as ``GRUEncoder(hidden_dim=512)``.
+        text: ``"lstm"``, ``"gru"``, ``"transformer"``, ``"cnn"``, ``"bag"``,
+            ``"keras_hub:PRESET"`` (with the tokenizer that ``keras_hub_tokenizer`` makes), or an
+            encoder of your own measures, such as ``GRUEncoder(hidden_dim=512)``.
         fusion: ``"concat"`` (the classical model: picture vector beside question vector),
             ``"attention"``, ``"additive"``, ``"dot_product"``, ``"stacked_attention"``,
             ``"hadamard"``, ``"co_attention"``, ``"cross_attention"``, or a ``QuestionFusion``.

@@ -18,6 +18,7 @@ Refuses to know pictures beyond their features.
 
 from keras_vlm.text.encoders import TEXT_ENCODERS as TEXT_ENCODERS
 from keras_vlm.text.encoders import BagOfWords as BagOfWords
+from keras_vlm.text.encoders import ConvolutionEncoder as ConvolutionEncoder
 from keras_vlm.text.encoders import GRUEncoder as GRUEncoder
 from keras_vlm.text.encoders import LSTMEncoder as LSTMEncoder
 from keras_vlm.text.encoders import ParallelEncoders as ParallelEncoders

@@ -110,6 +110,57 @@ class BagOfWords(TextEncoder):
         return words
 
 
+@keras.saving.register_keras_serializable("keras_vlm")
+class ConvolutionEncoder(TextEncoder):
+    """Each word with its nearest neighbours: what short runs of words mean, wherever they stand.
+
+    Where words are characters, runs of them are the words.
+
+    Args:
+        kernel_sizes: how many words each convolution sees; what they find is added to the word.
+        **kwargs: as for ``TextEncoder``.
+
+    Raises:
+        ValueError: an option is out of range.
+
+    Source:
+        Kim 2014, "Convolutional Neural Networks for Sentence Classification",
+        https://arxiv.org/abs/1408.5882, whose words themselves go no further.
+    """
+
+    def __init__(self, *, kernel_sizes=(2, 3), **kwargs):
+        super().__init__(**kwargs)
+        self.kernel_sizes = tuple(
+            check_number("ConvolutionEncoder", "kernel_sizes", size, minimum=2, integer=True)
+            for size in kernel_sizes
+        )
+
+    def build_layers(self, length):
+        """Builds a convolution a size."""
+        self.convolutions = [
+            keras.layers.Conv1D(
+                self.hidden_dim,
+                size,
+                padding="same",
+                activation="relu",
+                name=f"convolution_{size}",
+                dtype=self.dtype_policy,
+            )
+            for size in self.kernel_sizes
+        ]
+        for layer in self.convolutions:
+            layer.build((None, length, self.hidden_dim))
+
+    def run(self, words, mask, training):
+        """Returns the words with what their surroundings add."""
+        words = words * ops.cast(mask, words.dtype)[..., None]
+        return sum((layer(words) for layer in self.convolutions), words)
+
+    def get_config(self):
+        """Returns the constructor's arguments, for Keras's saving."""
+        return {**super().get_config(), "kernel_sizes": list(self.kernel_sizes)}
+
+
 class RecurrentEncoder(TextEncoder):
     """Abstract: a recurrent layer reads the sentence forwards and, by default, backwards.
 
@@ -319,6 +370,7 @@ class ParallelEncoders(TextEncoder):
 
 TEXT_ENCODERS = {
     "bag": BagOfWords,
+    "cnn": ConvolutionEncoder,
     "gru": GRUEncoder,
     "lstm": LSTMEncoder,
     "transformer": TransformerEncoder,

@@ -28,9 +28,9 @@ class RetrievalRun(TrainingRun):
     """The options of a run beside those of ``TrainingRun``.
 
     Attributes:
-        text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"bag"`` or ``"keras_hub:PRESET"``; or
-            several of ours, ``"gru+gru+bag"``, each with a head of its own in both towers: an
-            ensemble in one model.
+        text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"cnn"``, ``"bag"`` or
+            ``"keras_hub:PRESET"``; or several of ours, ``"gru+gru+bag"``, each with a head of
+            its own in both towers: an ensemble in one model.
         dim: width of the common space, which the heads share evenly.
         hidden_dim: width of each text encoder.
         loss: ``"contrastive"``, ``"sigmoid"`` or ``"triplet"``.

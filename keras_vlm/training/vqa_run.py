@@ -37,7 +37,7 @@ class VQARun(TrainingRun):
     Attributes:
         keys: for questions in a folder with other key names: ours to theirs, such as
             ``"image=img_name,question=q"``; None for our own.
-        text: ``"gru"``, ``"lstm"``, ``"transformer"`` or ``"bag"``.
+        text: ``"gru"``, ``"lstm"``, ``"transformer"``, ``"cnn"`` or ``"bag"``.
         fusion: ``"concat"``, ``"attention"``, ``"stacked_attention"``, ``"co_attention"``,
             ``"hadamard"``, ...
         fusion_layers: layers of ``"co_attention"`` or ``"cross_attention"``, or None for the usual

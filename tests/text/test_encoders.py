@@ -7,7 +7,13 @@ from oracles import dense, random_token_ids
 
 import tensorflow as tf  # isort: skip
 
-from keras_vlm.text import TEXT_ENCODERS, GRUEncoder, LSTMEncoder, TransformerEncoder
+from keras_vlm.text import (
+    TEXT_ENCODERS,
+    ConvolutionEncoder,
+    GRUEncoder,
+    LSTMEncoder,
+    TransformerEncoder,
+)
 from keras_vlm.text.encoders import real_words
 
 R, T, D, V = 3, 7, 8, 13
@@ -58,14 +64,28 @@ def test_a_recurrent_encoder_is_two_plain_ones(name):
         np.testing.assert_allclose(words[row, :length], expected[0], atol=1e-5)
 
 
+def test_convolutions_are_the_plain_formula():
+    encoder, token_ids = make("cnn", kernel_sizes=(2, 3)), ids()
+    words = encoder(token_ids).numpy()
+    embedded = encoder.embedding(token_ids).numpy() * real_words(token_ids).numpy()[..., None]
+    expected = embedded.copy()
+    for layer, before in zip(encoder.convolutions, (0, 1), strict=True):
+        kernel, bias = layer.get_weights()
+        for t in range(T):
+            around = [t - before + i for i in range(len(kernel))]
+            seen = sum(embedded[:, p] @ kernel[i] for i, p in enumerate(around) if 0 <= p < T)
+            expected[:, t] += np.maximum(seen + bias, 0)
+    np.testing.assert_allclose(words, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", TEXT_ENCODERS)
 def test_who_sees_the_rest_of_the_sentence(name):
     encoder = make(name)
     first = np.array([[2, 5, 6, 7, 3, 0, 0]])
     second = np.array([[2, 5, 6, 8, 3, 0, 0]])
     changed = np.abs(encoder(first) - encoder(second)).max(axis=-1)[0, :5] > 1e-6
-    expected = [False, False, False, True, False] if name == "bag" else [True] * 5
-    assert changed.tolist() == expected
+    near = {"bag": [False, False, False, True, False], "cnn": [False, False, True, True, True]}
+    assert changed.tolist() == near.get(name, [True] * 5)
     if name in {"gru", "lstm"}:
         encoder = make(name, bidirectional=False)
         changed = np.abs(encoder(first) - encoder(second)).max(axis=-1)[0, :5] > 1e-6
@@ -102,6 +122,7 @@ def test_mixed_precision_and_config(name):
     [
         (lambda: GRUEncoder(hidden_dim=0), "GRUEncoder: hidden_dim must be a whole number >= 1"),
         (lambda: LSTMEncoder(dropout=1), "LSTMEncoder: dropout must be a number from 0 to 0.99"),
+        (lambda: ConvolutionEncoder(kernel_sizes=(1,)), "kernel_sizes must be a whole number >= 2"),
         (lambda: TransformerEncoder(num_layers=0), "num_layers must be a whole number >= 1, got 0"),
         (lambda: TransformerEncoder(hidden_dim=10, num_heads=3), "must divide the width 10, got 3"),
     ],
