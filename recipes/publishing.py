@@ -53,6 +53,7 @@ class Recipe:
         columns: a tuple of names of scores for each table of the card; none for no table.
         data: what DATA is where the user types none, or None where they must.
         smoke_data: the same, when only trying whether it runs.
+        image_size: side in pixels that the published model looks at, or None for the last stage's.
         word_vectors: which file of word vectors the user must give for the first stage, or None.
         scored_on: split of the published scores, or None for the one that chose the epoch.
         more_facts: function of the published folder, the model and the ``Evaluation`` -> more of
@@ -73,6 +74,7 @@ class Recipe:
     columns: tuple = ()
     data: str | None = None
     smoke_data: str | None = None
+    image_size: int | None = None
     word_vectors: str | None = None
     scored_on: str | None = None
     more_facts: object = None
@@ -87,6 +89,8 @@ def remake(recipe, arguments=None):
         arguments: list of strings, or None for the process's own.
     """
     options = _read_arguments(recipe, arguments)
+    if options.smoke:
+        recipe = dataclasses.replace(recipe, image_size=None)
     trained = [_train(recipe, options, seed) for seed in range(options.seeds)]
     chosen = max(trained, key=lambda each: each.scores[each.monitor])
     run = recipe.stages[-1]
@@ -240,7 +244,10 @@ def _score(recipe, trained, data, split):
     Returns:
         A dict from the rows to an ``Evaluation`` each.
     """
-    save_compact(load(trained.path), trained.out / COMPACT, overwrite=True)
+    model = load(trained.path)
+    if recipe.image_size:
+        model = model.at_image_size(recipe.image_size)
+    save_compact(model, trained.out / COMPACT, overwrite=True)
     model, examples = load(trained.out / COMPACT), data[split]
     training = data[recipe.stages[-1].split]
     found = {

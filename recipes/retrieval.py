@@ -78,7 +78,7 @@ search for what it has never seen still finds something: look at the scores.
 """
 
 
-def main(stages, name, *, about, failures, data, more_data="", vectors=None):
+def main(stages, name, *, about, failures, data, more_data="", vectors=None, image_size=None):
     """Runs a retrieval recipe.
 
     Args:
@@ -89,6 +89,7 @@ def main(stages, name, *, about, failures, data, more_data="", vectors=None):
         data: what the user types for the data.
         more_data: what else the card says of the data.
         vectors: what the word vectors are that the words begin with, for the card, or None.
+        image_size: as in ``Recipe``.
     """
     language = stages[0].language
     remake(
@@ -98,6 +99,7 @@ def main(stages, name, *, about, failures, data, more_data="", vectors=None):
             smoke=SMOKE_MODEL,
             name=name,
             card=CARD,
+            image_size=image_size,
             word_vectors=vectors and VECTORS,
             told={
                 "vectors": f"\n\n{vectors}" if vectors else "",
