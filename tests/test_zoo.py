@@ -87,7 +87,8 @@ def test_card_and_scores_belong_together(published):
 def test_knows_what_is_on_a_photo(published):
     name, model = published[0].name, published[1]
     if isinstance(model, Retriever):
-        labels = ["dog", "man with a camera", "snow"]
+        english = model.tokenizer.language == "en"
+        labels = ["dog", "man with a camera", "snow"] if english else ["狗", "男人", "雪地"]
         assert model.classify(PHOTO, labels)[0].argmax() == 1
         return
     if isinstance(model, VideoCaptioner):
