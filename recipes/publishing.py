@@ -53,7 +53,8 @@ class Recipe:
         columns: a tuple of names of scores for each table of the card; none for no table.
         data: what DATA is where the user types none, or None where they must.
         smoke_data: the same, when only trying whether it runs.
-        image_size: side in pixels that the published model looks at, or None for the last stage's.
+        image_size: side in pixels that a published captioner or retriever looks at, or None for
+            the last stage's.
         word_vectors: which file of word vectors the user must give for the first stage, or None.
         scored_on: split of the published scores, or None for the one that chose the epoch.
         more_facts: function of the published folder, the model and the ``Evaluation`` -> more of
@@ -90,7 +91,7 @@ def remake(recipe, arguments=None):
     """
     options = _read_arguments(recipe, arguments)
     if options.smoke:
-        recipe = dataclasses.replace(recipe, image_size=None)
+        recipe = dataclasses.replace(recipe, image_size=recipe.image_size and 96)
     trained = [_train(recipe, options, seed) for seed in range(options.seeds)]
     chosen = max(trained, key=lambda each: each.scores[each.monitor])
     run = recipe.stages[-1]

@@ -51,7 +51,7 @@ CARD = """# {name}
 `{signature}`
 
 Remade by `keras-vlm evaluate {name} {data} --split dev{flags}`.
-Nothing was trained on dev; it chose the epoch. R@K is the share of queries, in percent, with a
+Nothing was trained on dev; it chose {choice}. R@K is the share of queries, in percent, with a
 right answer among the first K: a picture among {pictures}, or one of a picture's five captions
 among five times as many.
 
@@ -105,6 +105,9 @@ def main(stages, name, *, about, failures, data, more_data="", vectors=None, ima
                 "vectors": f"\n\n{vectors}" if vectors else "",
                 "vectors_flag": " --word-vectors FILE" if vectors else "",
                 "lender": stages[0].backbone,
+                "choice": f"the epoch, at {stages[0].image_size} pixels, and then the size"
+                if image_size
+                else "the epoch",
                 "about": about,
                 "failures": failures,
                 "data": data,

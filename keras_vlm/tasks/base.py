@@ -12,6 +12,7 @@ from keras_vlm.data.pipeline import EpochSeed, feature_batches, image_batches
 from keras_vlm.text.tokenizer import PAD_ID
 from keras_vlm.vision.augmentation import AUGMENTATIONS, Augmentation
 from keras_vlm.vision.backbones import Backbone
+from keras_vlm.vision.input_statistics import finalize_normalization
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -46,8 +47,9 @@ class PictureTextModel(keras.Model):
     def at_image_size(self, image_size):
         """Returns a copy that looks at pictures of another size, with the same weights.
 
-        A model that was trained on augmented pictures, whose crops are enlarged, is often better
-        at a seventh or so more than it was trained at: try it on a validation split.
+        Somewhat larger than in training can be better, where training saw enlarged crops: try it
+        on a validation split. For captioners, retrievers and re-rankers; the optimizer of a
+        compiled copy begins anew.
 
         Args:
             image_size: side in pixels, or ``(H, W)``.
@@ -57,8 +59,8 @@ class PictureTextModel(keras.Model):
 
         Raises:
             TypeError: the encoder is no plain ``Backbone``: regions and clips stay at their size.
-            ValueError: the backbone takes no such size, or a weight belongs to places of the
-                picture, which are others then.
+            ValueError: the backbone takes no such size, or the model has a weight for each place
+                of the picture, as those that answer questions have.
 
         Source:
             Touvron et al. 2019, "Fixing the train-test resolution discrepancy",
@@ -69,9 +71,9 @@ class PictureTextModel(keras.Model):
                 "at_image_size: the model's encoder must be a Backbone alone, got "
                 f"{type(self.encoder).__name__}. Build it at the size that you want."
             )
-        encoder = self.encoder.thawed(self.encoder.trainable_from, image_size=image_size)
-        serialized = keras.saving.serialize_keras_object(encoder)
-        copy = type(self).from_config({**self.get_config(), "encoder": serialized})
+        config = self.get_config()
+        config["encoder"]["config"]["image_size"] = image_size
+        copy = type(self).from_config(config)
         for ours, theirs in zip(self.weights, copy.weights, strict=True):
             if ours.shape != theirs.shape:
                 raise ValueError(
@@ -80,6 +82,7 @@ class PictureTextModel(keras.Model):
                     "model at that size."
                 )
         copy.set_weights(self.get_weights())
+        finalize_normalization(copy)
         if self.compiled:
             copy.compile_from_config(self.get_compile_config())
         return copy

@@ -114,10 +114,9 @@ class BagOfWords(TextEncoder):
 class ConvolutionEncoder(TextEncoder):
     """Each word with its nearest neighbours: what short runs of words mean, wherever they stand.
 
-    Where words are characters, runs of them are the words.
-
     Args:
-        kernel_sizes: how many words each convolution sees; what they find is added to the word.
+        kernel_sizes: a list, how many words each convolution sees: 2 the word and the next one, 3
+            those on both sides; what they find is added to the word.
         **kwargs: as for ``TextEncoder``.
 
     Raises:
@@ -125,13 +124,19 @@ class ConvolutionEncoder(TextEncoder):
 
     Source:
         Kim 2014, "Convolutional Neural Networks for Sentence Classification",
-        https://arxiv.org/abs/1408.5882, whose words themselves go no further.
+        https://arxiv.org/abs/1408.5882, which keeps the greatest of each filter over the sentence,
+        where here each word keeps its own.
     """
 
     def __init__(self, *, kernel_sizes=(2, 3), **kwargs):
         super().__init__(**kwargs)
+        where = "ConvolutionEncoder"
+        if not isinstance(kernel_sizes, (list, tuple)) or not kernel_sizes:
+            raise ValueError(
+                f"{where}: kernel_sizes must be a list of whole numbers, got {kernel_sizes!r}."
+            )
         self.kernel_sizes = tuple(
-            check_number("ConvolutionEncoder", "kernel_sizes", size, minimum=2, integer=True)
+            check_number(where, "kernel_sizes", size, minimum=2, integer=True)
             for size in kernel_sizes
         )
 

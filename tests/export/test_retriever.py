@@ -38,7 +38,7 @@ def test_a_process_without_this_package_gives_the_vectors_of_python(
     np.testing.assert_allclose(found, retriever.embed_texts(TEXTS), atol=1e-5)
 
 
-@pytest.mark.parametrize("text", ["gru", "lstm", "transformer", "gru+bag"])
+@pytest.mark.parametrize("text", ["gru", "lstm", "transformer", "cnn+bag"])
 def test_every_model_is_served_as_it_sees(text, pictures, tmp_path):
     model = scenes_retriever(text, language="zh")
     export_saved_model(model, tmp_path / "1")

@@ -200,12 +200,13 @@ def test_a_test_split_is_scored_once(publishing, three, tmp_path, monkeypatch):
 
     monkeypatch.setattr(publishing, "evaluate", watched)
     recipe = make_recipe(
-        publishing, scored_on="test", evaluations={"": {}}, published_row="",
+        publishing, scored_on="test", image_size=24, evaluations={"": {}}, published_row="",
         shuffle_test=False, columns=(),
     )  # fmt: skip
     flags = ["--publish", str(tmp_path / "published"), "--export", str(tmp_path / "served")]
     publishing.remake(recipe, [SCENES, "--out", str(out), "--seeds", "3", *flags])
     assert seen == ["test"]
+    assert load(tmp_path / "published").image_size == (24, 24)
     assert (tmp_path / "served" / "saved_model.pb").exists()
     scores = read_json(tmp_path / "published" / "scores.json")
     assert list(scores["seeds"]["mean"]) == ["validation, while training"]

@@ -28,6 +28,24 @@ def test_a_copy_has_the_weights_and_another_size(make, tmp_path):
     assert answers(model, IMAGES) == before
 
 
+def test_statistics_of_the_input_go_along(tmp_path):
+    """EfficientNet's first layer keeps what it computed of its weights."""
+    encoder = Backbone("efficientnet_b0", image_size=32, weights=None)
+    tokenizer = scenes_captioner().tokenizer
+    model = build_captioner(encoder, tokenizer=tokenizer)
+    ends = ("normalization/mean", "normalization/variance")
+    statistics = [weight for weight in model.encoder.weights if weight.path.endswith(ends)]
+    assert len(statistics) == 2
+    for weight in statistics:
+        weight.assign(weight + 0.5)
+    copy = model.at_image_size(64)
+    copy.save(tmp_path / "larger.keras")
+    images = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    again = load(tmp_path / "larger.keras")
+    assert np.abs(copy.encoder(images)).max() > 0
+    np.testing.assert_allclose(copy.encoder(images), again.encoder(images), atol=1e-5)
+
+
 def test_what_cannot_change_its_size():
     with pytest.raises(ValueError, match="must not depend on the number of picture tokens"):
         scenes_vqa().at_image_size(40)
