@@ -49,8 +49,9 @@ def run(options):
             f"{options.what}: no such folder, and no data source of this name. Sources: "
             f"{', '.join(SOURCES)}."
         )
+    model = load_retriever(options.model)
     found = index_pictures(
-        load_retriever(options.model),
+        model,
         options.what
         if is_folder
         else load_data(options.what, language=options.language, texts="captions")[options.split],
@@ -65,8 +66,9 @@ def run(options):
     if options.json:
         print_json({**vars(found), "index": options.out})
         return
+    example = "雪地里的狗" if model.tokenizer.language == "zh" else "a dog in the snow"
     print(
         f"{found.added} pictures added, {found.known} were there, {found.removed} removed, "
         f"{len(found.unreadable)} cannot be read.\nNext:\n"
-        f'  keras-vlm search {options.out} "a dog in the snow" --html found.html'
+        f'  keras-vlm search {options.out} "{example}" --html found.html'
     )
