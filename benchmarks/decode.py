@@ -12,9 +12,10 @@ The reason for the gain: the whole search is one compiled loop. A step is tens o
 outside a compiled graph each costs more to start than to run. With beams, ours reads a picture once
 for all of them, and the picture's keys and values are never copied or reordered.
 
-What is left at batch 1 is memory: a step of the Transformer reads 20 MB of weights, by one core,
-and everything else in it takes a tenth of its time. One layer, whose 12 MB stay in the cache, takes
-less than half the time of two. The LSTM's step reads 16 MB.
+What is left at batch 1 is memory: a step of the Transformer reads 20 MB of weights, by one core.
+XLA would fuse each bias into its product of one row, which then reads several times slower:
+``keras_vlm.core.dense`` keeps them apart. The LSTM's step reads 16 MB; the sum of its two products
+is still fused.
 """
 
 import argparse
