@@ -215,7 +215,8 @@ def _train(recipe, options, seed):
         if recipe.word_vectors and number == 1:
             run = dataclasses.replace(run, word_vectors=options.word_vectors)
         if options.smoke:
-            run = dataclasses.replace(run, **SMOKE, **({} if goes_on else recipe.smoke))
+            size = {"image_size": run.image_size and 96}
+            run = dataclasses.replace(run, **SMOKE, **(size if goes_on else recipe.smoke))
         TRAINERS[type(run)](run)
         best, before = str(out / "model.keras"), type(run)
         took, peak = read_cost(out) or _old_cost(out)

@@ -98,7 +98,8 @@ HELP = {
     "attention_dropout": "share of the fusion's weights dropped, where it has heads",
     "word_dropout": "share of the words read as the unknown word in training",
     "memory_dropout": "share of the picture's units dropped",
-    "image_size": "pixels a side",
+    "image_size": "pixels a side; 224 where nothing is given, or what the model of --start or "
+    "--backbone looks at, which often sees better somewhat larger",
     "resize": "pictures of another aspect: stretch, crop (the middle) or pad (on black)",
     "regions": "picture tokens: grid, boxes or masks of the data, or several: grid+boxes",
     "max_regions": "boxes, and masks, of a picture at most",

@@ -43,7 +43,7 @@ class RerankingRun(TrainingRun):
     """
 
     OF_THE_RETRIEVER: ClassVar = (
-        *TrainingRun.OF_THE_MODEL, "trainable_from", "backbone_rate",
+        *TrainingRun.OF_THE_MODEL, "image_size", "trainable_from", "backbone_rate",
     )  # fmt: skip
     OF_THE_MODEL: ClassVar = ("fusion", "hidden_dim", "dropout")
     TABLES: ClassVar = {**TrainingRun.TABLES, "fusion": FUSIONS, "loss": PAIR_LOSSES}

@@ -37,6 +37,7 @@ OPTIMIZERS = {
 
 # Options that are None or a number within these limits.
 OPTIONAL_NUMBERS = {
+    "image_size": {"minimum": 1, "integer": True},
     "patience": {"minimum": 1, "integer": True},
     "backbone_rate": {"minimum": 0},
 }
@@ -65,7 +66,7 @@ class TrainingRun:
             alone.
         trainable_from: None to freeze the backbone, ``"all"``, or the layer from which on it
             learns; ``conv_small``, which has no weights from ImageNet, learns as a whole.
-        image_size: pixels a side.
+        image_size: pixels a side; None for 224, or what ``start`` or a model as backbone looks at.
         resize: ``"stretch"``, ``"crop"`` or ``"pad"``: what becomes of a picture's aspect.
         regions: ``"grid"``, or what becomes picture tokens beside it or in its place: ``"boxes"``,
             ``"masks"``, ``"grid+boxes"``, ... of the data.
@@ -102,7 +103,7 @@ class TrainingRun:
 
     # What a model to go on from has already: a run can no longer choose it, and does not note it.
     OF_THE_MODEL: ClassVar = (
-        "backbone", "image_size", "resize", "regions", "max_regions",
+        "backbone", "resize", "regions", "max_regions",
         "unit", "minimum_count", "max_length", "word_vectors", "precision",
     )  # fmt: skip
     # Options that are names, and the tables that have them.
@@ -118,7 +119,7 @@ class TrainingRun:
     start: str | None = None
     backbone: str = "efficientnet_lite0"
     trainable_from: str | None = None
-    image_size: int = 224
+    image_size: int | None = None
     resize: str = "stretch"
     regions: str = "grid"
     max_regions: int = 16

@@ -14,6 +14,8 @@ from keras_vlm.zoo import list_models, load
 
 # The copy of the model that a run takes its encoder from, there until it is done.
 BACKBONE = "backbone.keras"
+# Pixels a side where nothing says another size.
+IMAGE_SIZE = 224
 
 
 def make_backbone(run, dtype):
@@ -56,7 +58,7 @@ def _make_grid(run, dtype):
     if run.backbone in BACKBONES:
         return Backbone(
             run.backbone,
-            image_size=run.image_size,
+            image_size=run.image_size or IMAGE_SIZE,
             weights=None if run.backbone == "conv_small" else "imagenet",
             trainable_from=_trainable_from(run, run.backbone),
             resize=run.resize,
@@ -71,7 +73,7 @@ def _make_grid(run, dtype):
                     f"{run.backbone}, got {getattr(run, name)!r}. Leave it out, or build and fit "
                     "the model in Python (keras_vlm.vision.foreign)."
                 )
-        return resolve_backbone(run.backbone, run.image_size, dtype=dtype)
+        return resolve_backbone(run.backbone, run.image_size or IMAGE_SIZE, dtype=dtype)
     copy = pathlib.Path(run.out) / BACKBONE
     # The error would list published models only, where the user may have meant a backbone.
     if not copy.exists() and not is_model(run.backbone):
@@ -101,7 +103,7 @@ def thaw_start(run, found, kind, *, clips=False):
 
     Raises:
         TypeError: the model is of another task, or its encoder is no ``Backbone``.
-        ValueError: the model reads another language.
+        ValueError: the model reads another language, or cannot look at pictures of another size.
     """
     if not isinstance(found, kind) or (found.temporal is not None and not clips):
         raise TypeError(
@@ -110,6 +112,9 @@ def thaw_start(run, found, kind, *, clips=False):
         )
     _check_backbone(run, "start", found.encoder)
     check_language(run, "start", found)
+    size = run.image_size
+    if size is not None and found.image_size != (size, size):
+        found = found.at_image_size(size)
     return found.encoder.thawed(_trainable_from(run, found.encoder.architecture))
 
 

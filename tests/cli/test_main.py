@@ -442,6 +442,7 @@ def test_train_and_evaluate_a_retriever(photos, tmp_path, capsys):
     assert (code, "--fusion does not go with --task retrieval" in err) == (1, True)
 
 
+@pytest.mark.slow
 def test_train_a_reranker_then_evaluate_and_search(retriever_path, photos, tmp_path, capsys):
     data, out = f"folder:{photos}", tmp_path / "run"
     arguments = ["train", data, "--out", out, "--task", "reranking", "--hidden-dim", "8"]

@@ -214,6 +214,7 @@ def test_a_test_split_is_scored_once(publishing, three, tmp_path, monkeypatch):
     assert "split:scenes:test" in scores["signature"]
 
 
+@pytest.mark.slow
 def test_minutes_of_an_older_run_are_those_of_its_files(publishing, three, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(three[0] / "stage_1", out / "stage_1")
@@ -243,6 +244,7 @@ def test_what_would_fail_in_the_end_fails_at_once(publishing, tmp_path, capsys, 
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 def test_word_vectors_are_asked_for_and_begin_the_first_stage(publishing, tmp_path, capsys):
     stage = make_recipe(publishing).stages[0]
     stage = dataclasses.replace(stage, epochs=1, learning_rate=0.0)

@@ -25,10 +25,8 @@ def examples():
 
 @pytest.fixture(
     scope="module",
-    # Two heads of a kind run the code of one; an LSTM differs by its cell, which tests/text has.
-    params=contracts.few(
-        [*TEXT_ENCODERS, "gru+gru"], *(set(TEXT_ENCODERS) - {"gru", "lstm"}), "gru+gru"
-    ),
+    # Two heads of a kind run the code of one; how the others read is for tests/text.
+    params=contracts.few([*TEXT_ENCODERS, "gru+gru"], "bag", "cnn", "gru+gru"),
 )
 def made(request, examples):
     """A model with a batch and pictures; tests that train it get a copy."""
@@ -117,7 +115,8 @@ def test_padded_captions_leave_weights_finite_under_xla(pooling, examples):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-@pytest.mark.parametrize("loss", contracts.few(PAIR_LOSSES, "contrastive"))
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", PAIR_LOSSES)
 def test_every_loss_learns_to_retrieve(loss, examples):
     model = scenes_retriever("bag", loss=loss, optimizer=keras.optimizers.Adam(1e-2))
     batches = model.batches(examples, 9, captions_per_image=CAPTIONS)
@@ -207,6 +206,7 @@ def test_dropout_draws_the_same_in_both_passes(gru):
     assert any((a != b.numpy()).any() for a, b in zip(before, states, strict=True))
 
 
+@pytest.mark.slow
 def test_fit_with_a_gradient_cache(examples):
     model = scenes_retriever("bag")
     batches = model.batches(examples, 9, captions_per_image=CAPTIONS)

@@ -337,6 +337,7 @@ def test_sigmoid_answers_are_apart(examples, pictures):
     assert [score for _, score in answer.candidates] == pytest.approx([0.5] * 3, abs=0.3)
 
 
+@pytest.mark.slow
 def test_chinese(tmp_path):
     """The same call learns what only the picture tells, on an encoder that knows scenes."""
     keras.utils.set_random_seed(1)

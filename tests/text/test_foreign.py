@@ -102,6 +102,7 @@ def test_a_retriever_learns_is_saved_and_exported(presets, tmp_path):
     np.testing.assert_allclose(served, vectors, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_by_command_it_brings_its_own_words(presets, tmp_path):
     preset = presets["DistilBert"][0]
     run = RetrievalRun(

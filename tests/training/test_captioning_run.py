@@ -425,6 +425,18 @@ def test_a_run_goes_on_from_the_weights_of_another(finished):
     assert len(captioner.encoder.trainable_weights) == 12
 
 
+def test_a_run_goes_on_with_larger_pictures(finished):
+    run, model = finished
+    training = load_data(run.data)["train"]
+    larger = build(go_on(finished, "nowhere", image_size=48), training)
+    assert (model.image_size, larger.image_size) == ((32, 32), (48, 48))
+    assert_equal(larger.get_weights(), model.get_weights())
+    same = build(go_on(finished, "nowhere", image_size=None), training)
+    assert same.image_size == (32, 32)
+    with pytest.raises(ValueError, match="image_size must be"):
+        go_on(finished, "nowhere", image_size=0)
+
+
 @pytest.mark.slow
 def test_a_pretrained_backbone_thaws_where_a_run_says(tmp_path):
     encoder = Backbone("efficientnet_lite0", image_size=64)
@@ -467,7 +479,7 @@ STAGE_FILES = [name for name in FILES if name != "features"]
 
 
 def test_a_self_critical_stage(finished, critical):
-    run, model = critical
+    run, _ = critical
     out = pathlib.Path(run.out)
     assert sorted(path.name for path in out.iterdir()) == STAGE_FILES
     history = read_json(out / "scores.json")["history"]
@@ -480,6 +492,11 @@ def test_a_self_critical_stage(finished, critical):
     assert [row["reward"] != "" for row in read_log(out)] == [False, True, True, True]
     # What the run does not choose it does not note either.
     assert not set(CaptioningRun.OF_THE_MODEL) & set(read_json(out / "run.json"))
+
+
+@pytest.mark.slow
+def test_it_is_not_run_again(critical):
+    run, model = critical
     assert_equal(train_captioner(run, verbose=0).get_weights(), model.get_weights())
 
 

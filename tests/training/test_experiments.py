@@ -36,6 +36,7 @@ class Killed(BaseException):
     """Nothing after it runs."""
 
 
+@pytest.mark.slow
 def test_a_row_is_stopped_between_epochs_and_goes_on(tmp_path, capsys):
     out = tmp_path / "row"
     run = CaptioningRun(**TINY, out=str(out), epochs=4)

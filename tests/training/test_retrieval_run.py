@@ -74,6 +74,7 @@ def test_the_best_epoch_is_kept_and_scored_as_it_is(finished):
     assert found.scores["image_to_text_R@5"] == pytest.approx(100 * np.mean(np.array(ranks) <= 5))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(finished, tmp_path, monkeypatch):
     run, model = finished
     again = make_run(tmp_path / "again")

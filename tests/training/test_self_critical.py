@@ -19,6 +19,7 @@ def examples():
     return load_data("scenes:31")["train"]
 
 
+@pytest.mark.slow
 def test_the_reward_rises(examples):
     model = scenes_captioner()
     batches = model.batches(examples, 31, shuffle=False, captions_per_image=3)

@@ -64,6 +64,7 @@ def test_a_captioner_of_clips(tmp_path):
     assert train_captioner(pictures, verbose=0).image_size == (32, 32)
 
 
+@pytest.mark.slow
 def test_a_captioner_of_clips_begins_with_one_of_pictures(tmp_path):
     start = scenes_captioner("lstm")
     start.save(tmp_path / "start.keras")

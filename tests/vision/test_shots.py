@@ -34,8 +34,8 @@ def find(frames, rate, method="histogram", backbone=None):
         ("histogram", 8, 12, 0.99),
         ("histogram", 8, 25, 0.92),
         ("features", 8, 0, 0.99),
-        ("features", 8, 12, 0.99),
-        ("features", 8, 25, 0.92),
+        pytest.param("features", 8, 12, 0.99, marks=pytest.mark.slow),
+        pytest.param("features", 8, 25, 0.92, marks=pytest.mark.slow),
     ],
 )
 def test_boundaries_are_found(method, rate, dissolve, least):
