@@ -85,7 +85,9 @@ let it describe people to whom the description matters.
 """
 
 
-def main(stages, name, *, about, failures, beam_size, captions="English", flags=""):
+def main(
+    stages, name, *, about, failures, beam_size, captions="English", flags="", image_size=None
+):
     """Runs a captioning recipe.
 
     Args:
@@ -96,6 +98,7 @@ def main(stages, name, *, about, failures, beam_size, captions="English", flags=
         beam_size: width of the beam search for the published scores: 1, 3 or 5, the table's rows.
         captions: the language of the captions, for the card.
         flags: what ``keras-vlm evaluate`` needs beside, for the card.
+        image_size: side in pixels that it is published at, or None for the last stage's.
     """
     more = _more_scores(stages[0].language)
     widths = {1: "greedy", 3: "beam 3", 5: "beam 5"}
@@ -119,6 +122,7 @@ def main(stages, name, *, about, failures, beam_size, captions="English", flags=
             },
             published_row=widths[beam_size],
             shuffle_test=True,
+            image_size=image_size,
             columns=COLUMNS.get(stages[0].language, COLUMNS["en"]),
             more_facts=_describe,
             show=show_extremes,

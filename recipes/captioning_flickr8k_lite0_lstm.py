@@ -26,29 +26,36 @@ STAGES = (
 )
 
 ABOUT = """\
-An English image captioner: EfficientNet-Lite0 (49 picture tokens) tuned from `block9_expand` on,
-one LSTM of width 384, six-head attention over the grid. Three stages: cross-entropy on the frozen
-backbone's features, the backbone tuned, self-critical training by CIDEr-D."""
+An English image captioner: EfficientNet-Lite0 tuned from `block9_expand` on, one LSTM of width 384,
+six-head attention over the grid. Three stages: cross-entropy on the frozen backbone's features, the
+backbone tuned, self-critical training by CIDEr-D. Trained at 224 pixels, published at 256 (64
+picture tokens; trained on enlarged crops, a model sees whole pictures better somewhat larger:
+Touvron et al. 2019)."""
 
 FAILURES = """\
 Looked at, in dev (file, what is there, what it said):
 
 - `2090545563_a4e66ec76b.jpg`: a boy lies on a skateboard, another pushes: "a boy in a red shirt is
-  sitting on a bench". Unusual poses become usual ones.
+  sitting on a skateboard". Two become one, and unusual poses usual ones.
 - `269650644_059a84ece5.jpg`: people skate on ice in a city: "a group of people are standing in
   front of a building", which it says of eleven pictures.
 - `1579798212_d30844b4c5.jpg`: a child in a bubble bath with a brush: "a little boy is playing in a
-  water". Self-critical training costs some grammar.
+  pool". Water with a child in it is a pool.
 - `3652150541_8fb5a3a5d1.jpg`: a woman paints faces, a boy holds a mirror: "a woman in a blue shirt
   is holding a woman in a blue shirt". What it does not know, it says twice.
-- `634891010_9fa189effb.jpg`: two dogs on dry sand, one digging: "two dogs are playing in the
-  water". Dogs play, in water, grass or snow.
+- `634891010_9fa189effb.jpg`: two dogs on dry sand, one digging: "two dogs are playing in a
+  field". Dogs play, in water, fields or snow.
 
 It is good at dogs all the same: `3504275465_604ce2ef34.jpg`, "a white dog is running through the
-water". Its captions are short (9.1 words, people's are 10.8) and plain: CIDEr-D rewards what is
+water". Its captions are short (9.2 words, people's are 10.8) and plain: CIDEr-D rewards what is
 safe."""
 
 if __name__ == "__main__":
     main(
-        STAGES, "captioner-lite0-lstm-flickr8k", about=ABOUT, failures=FAILURES, beam_size=3
+        STAGES,
+        "captioner-lite0-lstm-flickr8k",
+        about=ABOUT,
+        failures=FAILURES,
+        beam_size=3,
+        image_size=256,
     )
