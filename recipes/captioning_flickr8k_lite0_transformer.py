@@ -40,8 +40,8 @@ Looked at, in dev (file, what is there, what it said):
 
 - `3652150541_8fb5a3a5d1.jpg`: a woman paints her face, a boy holds a mirror: "a woman and a woman
   are standing in front of a crowd". Whom it has named it names again.
-- `2618538137_44fffe10c4.jpg`: a man squats on a skateboard beside a large dog: "two dogs are playing
-  in the sand". Where there is one dog there are soon two, and nobody else.
+- `2618538137_44fffe10c4.jpg`: a man squats on a skateboard beside a large dog: "two dogs are
+  playing in the sand". Where there is one dog there are soon two, and nobody else.
 - `3430779304_43a2146f4b.jpg`: two riders rope a calf in a dark arena: "a group of dogs are playing
   with a group of dogs". What it hardly knows becomes dogs.
 - `2703155733_19ac6f97a8.jpg`: a model on a dark catwalk, a yellow cloth in her hand: "a woman in a
