@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from contracts import few
 
 from keras_vlm import load_data
 from keras_vlm.data.moving_scenes import MOVING_SHAPES, draw_moving_scenes, render_clip
@@ -118,7 +119,7 @@ def test_who_does_not_see_the_order_is_right_half_the_time_at_most(split):
         assert right / sum(sum(counter.values()) for counter in counts) <= 0.5
 
 
-@pytest.mark.parametrize("time", [0.0, 0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("time", few([0.0, 0.25, 0.5, 0.75, 1.0], 0.0, 0.5))
 def test_no_frames_shapes_and_colours_tell(time):
     """The best possible guess of who knows which shapes a frame shows, and their colours.
 

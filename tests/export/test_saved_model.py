@@ -19,8 +19,8 @@ from keras_vlm.text import TEXT_DECODERS
 BEAM = 3
 # "attention" is another name for "multi_head".
 FUSION_NAMES = [name for name in FUSIONS if name != "attention"]
-# Every decoder once, with the fusions that tests/tasks/test_captioning.py leaves to the slow run.
-ALWAYS = (("additive", "lstm"), ("attention_on_attention", "transformer"), ("adaptive", "gru"))
+# tests/tasks/test_combinations.py serves others.
+ALWAYS = (("attention_on_attention", "transformer"),)
 
 
 @pytest.fixture(scope="module")

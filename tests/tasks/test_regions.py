@@ -80,6 +80,7 @@ def retriever_of(examples, pooling="attention"):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("regions", REGIONS)
 def test_a_captioner_keeps_the_contracts(examples, regions, tmp_path):
     model = loud(captioner_of(examples, regions))

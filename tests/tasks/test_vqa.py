@@ -76,7 +76,10 @@ def test_gradients_reach_every_weight(made):
     contracts.check_gradients(*made)
 
 
-@pytest.mark.parametrize("fusion", sorted(set(QUESTION_FUSIONS) - {"hadamard"}))
+OTHERS = sorted(set(QUESTION_FUSIONS) - {"hadamard"})
+
+
+@pytest.mark.parametrize("fusion", contracts.few(OTHERS, "attention", "co_attention"))
 def test_every_fusion_is_part_of_a_model(fusion, examples):
     model = scenes_vqa(fusion)
     batch = next(iter(model.batches(examples, 3, shuffle=False, questions_per_image=2)))

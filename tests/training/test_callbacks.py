@@ -321,7 +321,10 @@ def score_by_steps(monkeypatch):
 
 @pytest.mark.parametrize(
     ("scoring", "average", "epochs", "patience"),
-    [("score_by_weights", False, 2, None), ("score_by_steps", True, 5, 1)],
+    [
+        pytest.param("score_by_weights", False, 2, None, marks=pytest.mark.slow),
+        ("score_by_steps", True, 5, 1),
+    ],
     ids=["all epochs", "stops early"],
 )
 def test_a_kill_at_any_moment_changes_nothing(

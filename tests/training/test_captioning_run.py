@@ -175,6 +175,7 @@ def test_a_finished_run_is_not_trained_again(finished, monkeypatch):
     assert not backup.exists()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(finished, fast_builds, tmp_path):
     _, model = finished
     again = train_captioner(make_run(tmp_path / "again"), verbose=0)

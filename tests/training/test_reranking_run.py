@@ -46,6 +46,7 @@ def assert_equal(ours, theirs):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept_and_scored_with_its_retriever(finished):
     run, model = finished
     out = pathlib.Path(run.out)

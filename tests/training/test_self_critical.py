@@ -31,6 +31,7 @@ def test_the_reward_rises(examples):
     assert all(0 <= reward <= 10 for reward in rewards)
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights(examples):
     trained = []
     for seed in (0, 0, 1):

@@ -26,7 +26,9 @@ class Talker:
         return [f"frame of mean {np.asarray(image).mean():.0f}" for image in images]
 
 
-@pytest.mark.parametrize(("dissolve", "least"), [(0, 0.95), (12, 0.85)])
+@pytest.mark.parametrize(
+    ("dissolve", "least"), [pytest.param(0, 0.95, marks=pytest.mark.slow), (12, 0.85)]
+)
 @pytest.mark.parametrize("method", ["histogram", "features"])
 def test_a_film_of_known_scenes(film, published, dissolve, least, method):
     path, boundaries, seconds = film(dissolve)
