@@ -2,7 +2,10 @@
 
 import argparse
 import importlib
+import re
 import sys
+
+from keras_vlm.core.checks import suggest
 
 # Names only: a subcommand's imports, TensorFlow among them, wait until it is called.
 COMMANDS = {
@@ -52,20 +55,25 @@ def main(arguments=None):
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     named = next((word for word in arguments if not word.startswith("-")), None)
-    module = None
+    module = chosen = None
     for name, summary in COMMANDS.items():
         if name == named:
             module = importlib.import_module(f"keras_vlm.cli.{name}")
-            added = commands.add_parser(
+            chosen = commands.add_parser(
                 name,
                 help=summary,
                 description=module.__doc__.strip(),
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
-            module.add_arguments(added)
+            module.add_arguments(chosen)
         else:
             commands.add_parser(name, help=summary)
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        flags = re.findall(r"--[a-z-]+", parser.format_usage() + chosen.format_usage())
+        typed = unknown[0].split("=")[0]
+        hint = suggest(typed, flags) if typed.startswith("-") else ""
+        chosen.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
     try:
         return module.run(options) or 0
     except KeyboardInterrupt:

@@ -100,6 +100,23 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert "usage: keras-vlm" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["caption", "mine.keras", "a.jpg", "--beam-sise=3"], ": --beam-sise=3. Did you mean '--b"),
+        (["models", "--debgu"], ": --debgu. Did you mean '--debug'?"),
+        (["caption", "mine.keras", "a.jpg", "--frobnicate"], ": --frobnicate.\n"),
+        (["models", "beam-size"], ": beam-size.\n"),
+    ],
+)
+def test_a_misspelled_option_is_told_the_nearest(arguments, hint, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    found = capsys.readouterr().err
+    assert f"keras-vlm {arguments[0]}: error: unrecognized arguments{hint}" in found
+
+
 def test_train_flags_are_the_fields_of_a_run(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
