@@ -21,9 +21,10 @@ RECIPES = sorted(
     for task in ("captioning", "retrieval", "vqa", "video")
     for path in (ROOT / "recipes").glob(f"{task}_*.py")
 )
-# What each task's scores have, and in which of its stages the backbone learns; None: that differs.
+# What each task's scores have, and in which of its first stages the backbone learns, in later ones
+# it does not; None: that differs.
 TASKS = {
-    "captioning": ({"BLEU-4", "CIDEr-D", "ROUGE-L"}, [False, True, False]),
+    "captioning": ({"BLEU-4", "CIDEr-D", "ROUGE-L"}, [False, True]),
     "retrieval": ({"image_to_text_R@1", "text_to_image_R@10"}, [False, True]),
     "vqa": ({"accuracy", "ECE"}, None),
     "video-caption": ({"CIDEr-D", "exact_match"}, None),
@@ -85,7 +86,8 @@ def test_smoke(recipe, tmp_path):
     tuned = [stage.encoder.fingerprint() for stage in stages]
     learning = [len(stage.encoder.trainable_weights) > 0 for stage in stages]
     if tunes is not None:
-        assert (learning, tuned[1] == tuned[-1]) == (tunes, True)
+        assert learning == tunes + [False] * (len(learning) - len(tunes))
+        assert tuned[1] == tuned[-1]
     again = subprocess.run(
         [sys.executable, recipe, *data, "--smoke", "--publish", tmp_path / "published"],
         capture_output=True, text=True, check=False,
