@@ -15,7 +15,7 @@ from keras_vlm.cli.arguments import print_text
 
 PHOTOS = pathlib.Path(__file__).parents[1] / "data" / "photos"
 PUBLISHED = "captioner-lite0-lstm-flickr8k"
-PUBLISHED_CHINESE = "captioner-lite0-lstm-flickr8k-zh"
+PUBLISHED_CHINESE = "captioner-lite0-transformer-flickr8k-zh"
 
 NEXT = """What to type next:
   keras-vlm caption {published} your_photo.jpg
