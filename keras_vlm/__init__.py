@@ -57,6 +57,7 @@ from keras_vlm.tasks.reranking import Reranker as Reranker
 from keras_vlm.tasks.reranking import build_reranker as build_reranker
 from keras_vlm.tasks.retrieval import Retriever as Retriever
 from keras_vlm.tasks.retrieval import build_retriever as build_retriever
+from keras_vlm.tasks.soup import average_models as average_models
 from keras_vlm.tasks.towers import Tower as Tower
 from keras_vlm.tasks.two_stage import TwoStageRetriever as TwoStageRetriever
 from keras_vlm.tasks.video import build_video_captioner as build_video_captioner

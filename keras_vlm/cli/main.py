@@ -14,6 +14,7 @@ COMMANDS = {
     "annotate": "write captions, questions and boxes in the browser",
     "augment": "show augmented pictures, as training will see them",
     "train": "train a model on photos of your own, or resume a run",
+    "average": "make one model of several that were trained from one",
     "caption": "write captions for pictures",
     "ask": "ask questions about a picture",
     "video": "caption, ask about, summarize or search a video",

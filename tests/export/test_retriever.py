@@ -25,7 +25,9 @@ def folder(retriever, tmp_path_factory):
     return export_saved_model(retriever, tmp_path_factory.mktemp("served") / "retriever" / "1")
 
 
-@pytest.mark.parametrize("loader", [LOADED_BY_TENSORFLOW, LOADED_BY_A_SERVER])
+@pytest.mark.parametrize(
+    "loader", few([LOADED_BY_TENSORFLOW, LOADED_BY_A_SERVER], LOADED_BY_TENSORFLOW)
+)
 def test_a_process_without_this_package_gives_the_vectors_of_python(
     retriever, folder, pictures, loader
 ):

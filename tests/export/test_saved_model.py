@@ -35,7 +35,9 @@ def folder(captioner, tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize("loader", [LOADED_BY_TENSORFLOW, LOADED_BY_A_SERVER])
+@pytest.mark.parametrize(
+    "loader", few([LOADED_BY_TENSORFLOW, LOADED_BY_A_SERVER], LOADED_BY_A_SERVER)
+)
 def test_a_process_without_this_package_gives_the_words_of_python(
     captioner, folder, pictures, loader
 ):

@@ -141,6 +141,7 @@ def test_served_models_are_used_as_python_ones(captioner, answerer, clips):
     )
 
 
+@pytest.mark.slow
 def test_a_server_with_xla_off_says_the_same(captioner, clips, encoded):
     """As tensorflow_model_server loads it, without this package."""
     code = LOADED_BY_A_SERVER.replace(

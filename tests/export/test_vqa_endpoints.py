@@ -123,6 +123,7 @@ def test_an_empty_batch(made):
     assert found["answer"].shape == (0,)
 
 
+@pytest.mark.slow
 def test_a_server_with_xla_off_gives_the_answers_of_python(made, rows):
     model, folder = made
     images, questions = zip(*rows[:5], strict=True)

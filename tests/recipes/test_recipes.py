@@ -65,7 +65,8 @@ def check_captioning_card(folder, scores):
 
 def check_backbones(stages, out):
     """The backbone learned in the stages that say so, and was handed on by the others."""
-    tunes = [stage.trainable_from is not None for stage in stages]
+    runs = [stage[0] if isinstance(stage, tuple) else stage for stage in stages]
+    tunes = [run.trainable_from is not None for run in runs]
     paths = [out / f"stage_{place}" / "model.keras" for place in range(1, len(stages) + 1)]
     encoders = [load(path).encoder for path in paths]
     assert [len(encoder.trainable_weights) > 0 for encoder in encoders] == tunes

@@ -149,7 +149,8 @@ def test_written_answers(examples):
     assert all(answer.text for row in model.answer(examples) for answer in row)
 
 
-@pytest.mark.parametrize("pooling", contracts.few(["max", "attention"], "attention"))
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["max", "attention"])
 def test_a_retriever(examples, pooling):
     model = retriever_of(examples, pooling)
     batch = next(iter(model.batches(examples, 5, shuffle=False)))

@@ -46,7 +46,7 @@ def examples():
 
 @pytest.fixture(
     scope="module",
-    params=contracts.few(CAPTIONERS, CAPTIONERS[2], CAPTIONERS[3]),
+    params=contracts.few(CAPTIONERS, CAPTIONERS[2]),
     ids="-".join,
 )
 def captioner(request, examples):

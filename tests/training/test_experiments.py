@@ -75,6 +75,7 @@ def test_a_row_is_stopped_between_epochs_and_goes_on(tmp_path, capsys):
         train_row(CaptioningRun(**TINY, out=str(out), epochs=5), seen.append)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed(tmp_path):
     run = CaptioningRun(**TINY, out=str(tmp_path / "row"), epochs=2)
 

@@ -46,6 +46,7 @@ def test_same_seed_same_weights(examples):
     assert (trained[0] != trained[2]).any()
 
 
+@pytest.mark.slow
 def test_afterwards_fit_is_as_before(examples):
     model = scenes_captioner()
     batches = model.batches(examples, 31, shuffle=False)

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from contracts import few
 
 from keras_vlm import (
     LSTMDecoder,
@@ -164,7 +163,8 @@ def captioner_of(backbone, examples, fusion=MultiHeadFusion):
     return model
 
 
-@pytest.mark.parametrize("trainable", few([False, True], True))
+@pytest.mark.slow
+@pytest.mark.parametrize("trainable", [False, True])
 def test_it_learns_saves_and_is_served(grid, examples, trainable, tmp_path):
     backbone = build_hub_backbone(grid[0], SIZE, output="block/out", trainable=trainable)
     model = captioner_of(backbone, examples)
