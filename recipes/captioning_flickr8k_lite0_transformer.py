@@ -23,17 +23,9 @@ STAGES = (
         learning_rate=1e-3,
         average=0.99,
     ),
-    tuple(
-        dataclasses.replace(FINE_TUNING, epochs=8, captions_per_image=3, seed=seed, **views)
-        for seed, views in enumerate(
-            (
-                {"augment": "light"},
-                {"augment": "standard"},
-                {"augment": "standard", "image_size": 256},
-            )
-        )
-    ),
-    dataclasses.replace(SELF_CRITICAL, image_size=256),
+    FINE_TUNING,
+    SELF_CRITICAL,
+    dataclasses.replace(SELF_CRITICAL, epochs=10, patience=3, image_size=256),
 )
 
 ABOUT = """\

@@ -16,10 +16,9 @@ import sys
 import keras
 from cards import Trained, write_card
 
-from keras_vlm.core.files import replace_file, replace_folder
+from keras_vlm.core.files import replace_folder
 from keras_vlm.data.sources import shuffle_pictures
 from keras_vlm.export.saved_model import export_saved_model
-from keras_vlm.tasks.soup import average_models
 from keras_vlm.training.cost import read_cost
 from keras_vlm.training.evaluate import evaluate
 from keras_vlm.training.runs import RUNS
@@ -43,8 +42,7 @@ class Recipe:
         task: what ``keras-vlm train --task`` calls it.
         stages: a run each; ``data``, ``out`` and ``start`` are replaced: by what the user types,
             if anything, and by the stage before. After a stage of another task it is ``backbone``
-            instead. A tuple of runs, but not at the end, is a stage of which each goes on from the
-            stage before, and their weights are averaged.
+            instead.
         smoke: options of a stage's new model when only trying whether it runs.
         name: name of the published model.
         card: a template of the card.
@@ -204,60 +202,36 @@ def _train(recipe, options, seed):
     root = options.out / f"seed-{seed}" if seed else options.out
     # What the seed before has left behind is no use any more.
     keras.utils.clear_session()
-    best, before, costs = None, None, []
-    for number, runs in enumerate(recipe.stages, 1):
+    best, before, seconds, memory = None, None, 0.0, []
+    for number, run in enumerate(recipe.stages, 1):
         out = root / f"stage_{number}"
-        siblings = runs if isinstance(runs, tuple) else (runs,)
-        made = []
-        for place, run in enumerate(siblings):
-            into = out / str(place) if siblings is runs else out
-            run = _replace_options(recipe, options, run, number, seed, best, before)
-            TRAINERS[type(run)](dataclasses.replace(run, out=str(into)))
-            made.append(into / "model.keras")
-            costs.append(read_cost(into) or _old_cost(into))
-        best, before = out / "model.keras", type(run)
-        if siblings is runs:
-            model = average_models([load(path) for path in made])
-            with replace_file(best) as temporary:
-                model.save(temporary)
-    memory = [peak for _, peak in costs]
+        data = options.data or run.data or recipe.data
+        run = dataclasses.replace(run, data=data, out=str(out), seed=run.seed + seed)
+        goes_on = type(run) is before
+        if best:
+            run = dataclasses.replace(run, **{"start" if goes_on else "backbone": best})
+        if options.cache and run.trainable_from is None:
+            run = dataclasses.replace(run, cache=options.cache)
+        if recipe.word_vectors and number == 1:
+            run = dataclasses.replace(run, word_vectors=options.word_vectors)
+        if options.smoke:
+            size = {"image_size": run.image_size and 96}
+            run = dataclasses.replace(run, **SMOKE, **(size if goes_on else recipe.smoke))
+        TRAINERS[type(run)](run)
+        best, before = str(out / "model.keras"), type(run)
+        took, peak = read_cost(out) or _old_cost(out)
+        seconds += took
+        memory.append(peak)
     summary = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     return Trained(
         seed=seed,
         out=root,
-        path=str(best),
+        path=best,
         monitor=summary["monitor"],
         scores=summary["best"]["scores"],
-        minutes=sum(took for took, _ in costs) / 60,
+        minutes=seconds / 60,
         peak_memory_mb=None if None in memory else max(memory),
     )
-
-
-def _replace_options(recipe, options, run, number, seed, best, before):
-    """Returns a run as the user wants it.
-
-    Args:
-        recipe: the ``Recipe``.
-        options: the command line's.
-        run: one of the recipe's runs.
-        number: that of its stage, from 1 on.
-        seed: what is added to its own.
-        best: file of the model of the stage before, or None.
-        before: class of the run of the stage before, or None.
-    """
-    data = options.data or run.data or recipe.data
-    run = dataclasses.replace(run, data=data, seed=run.seed + seed)
-    goes_on = type(run) is before
-    if best:
-        run = dataclasses.replace(run, **{"start" if goes_on else "backbone": str(best)})
-    if options.cache and run.trainable_from is None:
-        run = dataclasses.replace(run, cache=options.cache)
-    if recipe.word_vectors and number == 1:
-        run = dataclasses.replace(run, word_vectors=options.word_vectors)
-    if options.smoke:
-        size = {"image_size": run.image_size and 96}
-        run = dataclasses.replace(run, **SMOKE, **(size if goes_on else recipe.smoke))
-    return run
 
 
 def _old_cost(out):

@@ -106,6 +106,7 @@ def test_search(film, models, tmp_path, capsys):
     assert str(film.resolve()) in out
 
 
+@pytest.mark.slow
 def test_train_and_evaluate(tmp_path, capsys):
     out = tmp_path / "run"
     code, printed, _ = run(
@@ -119,6 +120,9 @@ def test_train_and_evaluate(tmp_path, capsys):
     code, printed, _ = run(["evaluate", model, "moving_scenes:16", "--split", "val"], capsys)
     assert code == 0
     assert "exact_match" in printed
+
+
+def test_flags_of_clips_do_not_go_with_pictures(tmp_path, capsys):
     code, _, err = run(
         ["train", "scenes:16", "--out", tmp_path / "b", "--num-frames", 3], capsys
     )

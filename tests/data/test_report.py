@@ -237,6 +237,7 @@ def test_a_conversion_leaves_masks_out_and_says_so(tmp_path, caplog):
     assert (texts, boxes, labels) == ([b"a picture 0"], [], [])
 
 
+@pytest.mark.slow
 def test_a_conversion_that_was_killed_goes_on(tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()

@@ -190,6 +190,7 @@ def test_the_saved_model_says_what_is_published(two):
     assert served.caption(examples) == published.caption(examples, beam_size=2)
 
 
+@pytest.mark.slow
 def test_a_test_split_is_scored_once(publishing, two, tmp_path, monkeypatch):
     out, _ = two
     seen = []
@@ -288,45 +289,6 @@ def test_extremes_are_the_best_and_the_worst(publishing, tmp_path):
     assert listed[0].startswith(f"- `{examples.image_ids[3]}` (")
     assert f"`{examples.image_ids[3]}`" not in worst
     assert f"  - {examples.captions[3][1]}" in best
-
-
-def test_a_stage_of_several_runs_is_their_mean(publishing, tmp_path, monkeypatch):
-    started = []
-
-    def train(run):
-        """Moves the weights of what the run goes on from, each seed its own way."""
-        started.append((pathlib.Path(run.out).relative_to(tmp_path), run.start, run.seed))
-        model = load(run.start) if run.start else scenes_captioner()
-        draws = np.random.default_rng(run.seed)
-        model.set_weights([w + 1e-3 * draws.standard_normal(w.shape) for w in model.get_weights()])
-        out = pathlib.Path(run.out)
-        out.mkdir(parents=True)
-        model.save(out / "model.keras")
-        summary = {"monitor": "CIDEr-D", "best": {"scores": {"CIDEr-D": 1.0}}}
-        (out / "scores.json").write_text(json.dumps(summary))
-        (out / "cost.json").write_text('{"seconds": {"-1": 60.0}, "peak_memory_mb": 500.0}')
-
-    monkeypatch.setattr(publishing, "TRAINERS", {CaptioningRun: train})
-    first = make_recipe(publishing).stages[0]
-    later = CaptioningRun(**publishing.LATER)
-    several = (later, dataclasses.replace(later, seed=1))
-    recipe = make_recipe(publishing, stages=(first, several, later))
-    options = publishing._read_arguments(recipe, [SCENES, "--out", str(tmp_path)])
-    trained = publishing._train(recipe, options, 4)
-    root = tmp_path / "seed-4"
-    assert [(str(out), start, seed) for out, start, seed in started] == [
-        ("seed-4/stage_1", None, 4),
-        ("seed-4/stage_2/0", str(root / "stage_1" / "model.keras"), 4),
-        ("seed-4/stage_2/1", str(root / "stage_1" / "model.keras"), 5),
-        ("seed-4/stage_3", str(root / "stage_2" / "model.keras"), 4),
-    ]
-    one, two, mean = (
-        load(root / "stage_2" / part / "model.keras").get_weights() for part in ("0", "1", "")
-    )
-    for ours, theirs, found in zip(one, two, mean, strict=True):
-        np.testing.assert_allclose(found, (ours + theirs) / 2, rtol=1e-5, atol=1e-6)
-    assert (trained.minutes, trained.peak_memory_mb) == (4.0, 500.0)
-    assert trained.path == str(root / "stage_3" / "model.keras")
 
 
 # Kills

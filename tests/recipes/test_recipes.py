@@ -65,8 +65,7 @@ def check_captioning_card(folder, scores):
 
 def check_backbones(stages, out):
     """The backbone learned in the stages that say so, and was handed on by the others."""
-    runs = [stage[0] if isinstance(stage, tuple) else stage for stage in stages]
-    tunes = [run.trainable_from is not None for run in runs]
+    tunes = [stage.trainable_from is not None for stage in stages]
     paths = [out / f"stage_{place}" / "model.keras" for place in range(1, len(stages) + 1)]
     encoders = [load(path).encoder for path in paths]
     assert [len(encoder.trainable_weights) > 0 for encoder in encoders] == tunes

@@ -102,6 +102,7 @@ def test_a_step_under_xla(made):
     contracts.check_fits_under_xla(made[0], made[1])
 
 
+@pytest.mark.slow
 def test_the_words_are_the_same_in_a_fresh_process(examples, tmp_path):
     model = scenes_captioner()
     paths = []

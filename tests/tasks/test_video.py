@@ -285,6 +285,7 @@ def test_a_saved_model_of_clips_is_loaded_by_its_path(tmp_path):
         assert again.image_size == (32, 32)
 
 
+@pytest.mark.slow
 def test_it_may_be_the_first_model_of_a_process():
     """Keras changes the bases of a class when it makes the first functional model of it."""
     code = (

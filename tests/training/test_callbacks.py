@@ -323,7 +323,7 @@ def score_by_steps(monkeypatch):
     ("scoring", "average", "epochs", "patience"),
     [
         pytest.param("score_by_weights", False, 2, None, marks=pytest.mark.slow),
-        ("score_by_steps", True, 5, 1),
+        pytest.param("score_by_steps", True, 5, 1, marks=pytest.mark.slow),
     ],
     ids=["all epochs", "stops early"],
 )

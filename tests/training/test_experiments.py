@@ -89,6 +89,7 @@ def test_a_process_that_is_killed(tmp_path):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_what_fails_in_the_process_is_raised_here(tmp_path):
     run = CaptioningRun(**TINY, out=str(tmp_path / "row"), validation_split="train")
     with pytest.raises(RuntimeError, match="validation_split must be another split"):
