@@ -11,7 +11,7 @@ from keras_vlm.data.image_inputs import count_pictures, read_images
 from keras_vlm.decoding import BeamSearch
 
 
-def generate(text_decoder, tokenizer, image_features, strategy):
+def generate(text_decoder, tokenizer, image_features, strategy, memory=None):
     """Writes texts for a batch of pictures, in TensorFlow ops.
 
     Args:
@@ -19,13 +19,15 @@ def generate(text_decoder, tokenizer, image_features, strategy):
         tokenizer: the ``Tokenizer`` it was trained with.
         image_features: [B,N,C] float, or what else the decoder reads, led by B.
         strategy: a search of ``keras_vlm.decoding``, such as ``BeamSearch(3)``.
+        memory: what the decoder has read of the features already, or None.
 
     Returns:
         ``Decoded`` with token_ids [B,n,T] int32, lengths [B,n] int32 and scores [B,n] float32,
         best first.
     """
     length = tokenizer.max_length - 1
-    memory = text_decoder.read(image_features)
+    if memory is None:
+        memory = text_decoder.read(image_features)
     return strategy(
         lambda token_ids, state: text_decoder.step(token_ids, state, memory),
         text_decoder.start(memory, strategy.rows_per_picture, length),

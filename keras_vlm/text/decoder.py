@@ -154,6 +154,10 @@ class TextDecoder(keras.layers.Layer):
     ):
         """Like ``call`` with ``real_words``, with the fusion's weights [M,N] beside the logits."""
         memory = self.read(image_features, memory_mask, training=training)
+        return self.attend_read(memory, token_ids, real_words, training=training)
+
+    def attend_read(self, memory, token_ids, real_words, training=None):
+        """Like ``attend_real``, of what ``read`` has read already."""
         packing = Packing(real_words)
         token_ids = self.word_dropout(token_ids, training=training)
         words, weights = self.run(memory, token_ids, packing, training=training)

@@ -99,18 +99,21 @@ class SelfCritical:
             word, mixed with that of the cross-entropy; and the mean reward.
         """
         step = tf.cast(tf.convert_to_tensor(captioner.optimizer.iterations), tf.int32)
+        decoder = captioner.text_decoder
 
         # The rest of the step is not compiled: the reward is Python's.
         @tf.function(jit_compile=not captioner.run_eagerly, autograph=False)
-        def draw(features, seed):
+        def draw(features, memory, seed):
             sampling = Sampling(self.num_samples, seed=seed)
-            decoder = captioner.text_decoder
-            return generate(decoder, self.tokenizer, features, sampling).token_ids
+            return generate(decoder, self.tokenizer, features, sampling, memory).token_ids
 
-        samples = draw(tf.stop_gradient(features), tf.stack([self.seed, step]))
+        # Once, for drawing and for the gradient, and without dropout, as both must be.
+        memory = decoder.read(features, training=False)
+        fixed = tf.nest.map_structure(tf.stop_gradient, [features, memory])
+        samples = draw(*fixed, tf.stack([self.seed, step]))
         rewards = tf.numpy_function(self.judge, [samples, targets], tf.float32)
         rewards = tf.ensure_shape(rewards, (None, self.num_samples))
-        surrogate = self._policy_loss(captioner, features, samples, rewards)
+        surrogate = self._policy_loss(decoder, memory, samples, rewards)
         share = self.cross_entropy_share
         if share:
             references = _cross_entropy(captioner, features, targets)
@@ -126,15 +129,13 @@ class SelfCritical:
             rewards += np.float32(self.bleu_weight) * self._bleu(samples, references)
         return rewards
 
-    def _policy_loss(self, captioner, features, samples, rewards):
+    def _policy_loss(self, decoder, memory, samples, rewards):
         """Returns the scalar whose gradient is that of minus the expected reward, a word."""
         others = tf.reduce_sum(rewards, axis=1, keepdims=True) - rewards
         advantages = rewards - others / (self.num_samples - 1)
         real = tf.not_equal(samples, PAD_ID)
         # Without dropout, as they were drawn: the gradient is of the policy that spoke.
-        logits = captioner.text_decoder(
-            features, fed_words(samples), real_words=real, training=False
-        )
+        logits, _ = decoder.attend_read(memory, fed_words(samples), real, training=False)
         # And without the tokens that no sample holds: a softmax that has the unknown word lets its
         # share grow unpunished, until the model falls apart.
         logits = tf.cast(logits, tf.float32)

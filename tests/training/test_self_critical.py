@@ -76,9 +76,9 @@ class Bandit(keras.layers.Layer):
     def step(self, token_ids, state, memory):
         return tf.nn.log_softmax(tf.gather(self.logits, state)), state + 1
 
-    def call(self, image_features, token_ids, real_words=None, training=None):
+    def attend_read(self, memory, token_ids, real_words, training=None):
         every = tf.broadcast_to(self.logits, (*token_ids.shape, self.logits.shape[-1]))
-        return tf.boolean_mask(every, real_words)
+        return tf.boolean_mask(every, real_words), None
 
 
 def test_the_expected_gradient_is_that_of_the_expected_reward(examples):
