@@ -10,7 +10,6 @@ import time
 import numpy as np
 import psutil
 import pytest
-from contracts import few
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -499,7 +498,8 @@ np.savez(path + "/../found.npz", keys=keys, scores=scores)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mappings on Linux alone")
-@pytest.mark.parametrize("kind", few(KINDS, "hnsw"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_index_larger_than_memory_is_searched(tmp_path, kind):
     rows, dim, limit = 16000, 2048, 40 * 2**20
     vectors = draw(rows, dim=dim)

@@ -32,7 +32,9 @@ def small_batch(model, examples):
     return batch, batch[0]["images"].numpy()
 
 
-@pytest.fixture(scope="module", params=FUSIONS)
+@pytest.fixture(
+    scope="module", params=contracts.few(FUSIONS, "attention", "adaptive", "additive", "concat")
+)
 def made(request, retriever, examples):
     """A model with a batch and pictures; tests that train it get a copy."""
     model = scenes_reranker(request.param, retriever)

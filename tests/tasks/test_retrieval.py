@@ -26,7 +26,7 @@ def examples():
 @pytest.fixture(
     scope="module",
     # Two heads of a kind run the code of one; how the others read is for tests/text.
-    params=contracts.few([*TEXT_ENCODERS, "gru+gru"], "cnn", "gru+gru"),
+    params=contracts.few([*TEXT_ENCODERS, "gru+gru"], "bag", "gru+gru"),
 )
 def made(request, examples):
     """A model with a batch and pictures; tests that train it get a copy."""

@@ -82,6 +82,7 @@ def test_each_part_is_as_with_a_bare_optimizer_of_its_rate(name, average):
                 np.testing.assert_allclose(ours, value.numpy(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_backbone_is_found_and_a_saved_model_goes_on_alike(tmp_path):
     model = scenes_captioner()
     places = find_backbone(model)

@@ -84,6 +84,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(finished, tmp_path, monke
     assert_equal(train_reranker(again, verbose=0), model)
 
 
+@pytest.mark.slow
 def test_a_finished_run_needs_its_retriever_no_more(finished, tmp_path):
     run, model = finished
     moved = tmp_path / "moved"

@@ -105,6 +105,7 @@ def test_a_model_that_answers_questions_about_clips(tmp_path):
     assert ours.probability == pytest.approx(theirs.probability, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_of_clips_lends_its_eyes(tmp_path, monkeypatch):
     """Backbone and temporal layer, with their weights; the rest is learned anew."""
 

@@ -189,6 +189,7 @@ def test_export_and_ask_the_saved_model(trained, scans, tmp_path, capsys):
     assert answers[0] == answers[1]
 
 
+@pytest.mark.slow
 def test_goes_on_from_a_model(trained, scans, tmp_path):
     """With no step worth the name, the second stage is the first."""
     folder, keys = scans
