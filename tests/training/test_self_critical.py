@@ -58,6 +58,20 @@ def test_afterwards_fit_is_as_before(examples):
     assert model.fit(batches, verbose=0).history["loss"][0] > 0
 
 
+def test_the_gradient_reaches_what_was_read_of_the_picture(examples):
+    model = scenes_captioner()
+    inputs, targets = next(iter(model.batches(examples, 31, shuffle=False)))
+    objective = SelfCritical(examples, model.tokenizer)
+    decoder = model.text_decoder
+    with tf.GradientTape() as tape:
+        features = model.encoder(inputs["images"])
+        surrogate, _ = objective(model, features, targets)
+    weights = [decoder.memory_dense.kernel.value, model.encoder.trainable_weights[0].value]
+    for gradient in tape.gradient(surrogate, weights):
+        assert np.isfinite(gradient).all()
+        assert np.abs(gradient).max() > 0
+
+
 class Bandit(keras.layers.Layer):
     """A text decoder that knows one distribution for each position, whatever the picture."""
 
