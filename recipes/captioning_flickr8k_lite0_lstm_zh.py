@@ -48,7 +48,11 @@ Looked at, 20 of dev drawn at random; eleven are right. Ids are Flickr8k's.
   are "一群人在街道上" even in a wood: 3398788809.
 - What it has not seen becomes "一个小孩在玩耍", a child that plays: 2836360729, a woman covered
   with seaweed. Self-critical training has made it short and safe; the stage before says more
-  (CIDEr-D of words 0.934), and less of it is right (BLEU-1 of words 0.621)."""
+  (CIDEr-D of words 0.934), and less of it is right (BLEU-1 of words 0.621).
+
+It is right where one thing stands out and does what is often seen: 3496028495, "一只狗在水中游泳"
+(of the ball in its mouth no word); 3563673070, "一个人在划船"; 3064097919, "一个人在玩滑板";
+2381613738, "一个小孩在荡秋千"; 1579206585, who plays on a stage, "一个人在弹吉他"."""
 
 if __name__ == "__main__":
     main(

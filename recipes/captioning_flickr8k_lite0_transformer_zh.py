@@ -51,7 +51,11 @@ Looked at, 20 of dev drawn at random, greedy; ten are right. Ids are Flickr8k's.
 - What it hardly knows plays: 2346772831, a woman who bends down and a child who squats, are
   "两个人在玩耍".
 - It counts by the place: 3530342993, one cyclist in the air above a crowd, is "一群人在骑自行车".
-- Measure words may be wrong: 413231421 is "一个狗在雪地里玩耍"."""
+- Measure words may be wrong: 413231421 is "一个狗在雪地里玩耍".
+
+It is right where one thing stands out and does what is often seen: 3496028495, "一只狗在水中游泳"
+(of the ball in its mouth no word); 3563673070, "一个男人在划船"; 3064097919, "一个人在玩滑板";
+525538142, "两个小孩在沙滩上玩耍"; 2381613738, "玩秋千的小孩"."""
 
 if __name__ == "__main__":
     main(
