@@ -100,11 +100,12 @@ def _check_siblings(models, columns):
         ours = column[0].ravel()
         for number, other in enumerate(column[1:], 1):
             theirs = other.ravel()
-            cosine = ours @ theirs / max(np.linalg.norm(ours) * np.linalg.norm(theirs), 1e-12)
-            if cosine < LEAST_COSINE and not np.array_equal(ours, theirs):
+            agreement, scale = ours @ theirs, np.linalg.norm(ours) * np.linalg.norm(theirs)
+            # A matrix of zeros points nowhere: it has not learned yet.
+            if agreement < LEAST_COSINE * scale:
                 raise ValueError(
                     "average_models: models must have begun from one model, but the weight "
                     f"{weight.path} of number {number} points elsewhere than that of number 0 "
-                    f"(cosine {cosine:.2f}): their mean would be noise. Train them from one model "
-                    "(start), or let them write together: CaptionerEnsemble."
+                    f"(cosine {agreement / scale:.2f}): their mean would be noise. Train them from "
+                    "one model (start), or let them write together: CaptionerEnsemble."
                 )

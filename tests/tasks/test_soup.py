@@ -63,6 +63,17 @@ def test_those_that_began_apart_are_refused(siblings):
         average_models([siblings[0], stranger])
 
 
+def test_a_matrix_that_has_not_learned_yet_is_averaged(siblings):
+    learned, fresh = siblings[:2]
+    weight = fresh.text_decoder.memory_dense.kernel
+    before = weight.numpy()
+    weight.assign(np.zeros_like(before))
+    soup = average_models([learned, fresh])
+    weight.assign(before)
+    expected = learned.text_decoder.memory_dense.kernel.numpy() / 2
+    np.testing.assert_allclose(soup.text_decoder.memory_dense.kernel, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("others", "error", "message"),
     [
