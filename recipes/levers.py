@@ -5,9 +5,10 @@
 Small captioners on the features of a frozen EfficientNet-Lite0, the same few epochs for all; the
 best epoch by dev CIDEr-D of greedy captions. Each row differs from the row that it is compared with
 by one lever. Second stages go on from the base's best model of the same seed, for as many epochs
-again, and are compared with the one that only goes on. OUT gets ``levers.md`` and ``levers.csv``,
-which grow with each training. It goes on where it was interrupted; a row that failed is told, and
-tried again. ``--only fusion,dropout`` trains the rows whose names have these words.
+again, and are compared with the one that only goes on. Ensembles are of rows' best models.
+OUT gets ``levers.md`` and ``levers.csv``, which grow with each training. It goes on where it was
+interrupted; a row that failed is told, and tried again. ``--only fusion,dropout`` trains the rows
+whose names have these words.
 """
 
 import argparse
@@ -23,6 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from keras_vlm.core.files import take_lock, write_json
 from keras_vlm.fusion import FUSIONS
+from keras_vlm.tasks.ensemble import CaptionerEnsemble
+from keras_vlm.training.evaluate import evaluate
 from keras_vlm.training.experiments import (
     best_score,
     describe_spread,
@@ -33,6 +36,7 @@ from keras_vlm.training.experiments import (
     train_row,
     write_table,
 )
+from keras_vlm.zoo import load
 
 BASE = "base: LSTM, multi-head, mirror images, moving average 0.98, label smoothing 0.1"
 HEADER = ["lever", "CIDEr-D on dev", "difference", "from", "best epochs", "seeds"]
@@ -87,6 +91,9 @@ LEVERS = {
 }
 
 
+# Rows that train nothing: the rows whose models of one seed write together.
+ENSEMBLES = {"ensemble: with the Transformer": (BASE, "Transformer")}
+
 # What a row is compared with where that is not the base, by how its name begins.
 COMPARED = {"Transformer: ": "Transformer", "second stage: ": "second stage: goes on"}
 
@@ -120,7 +127,7 @@ def main(arguments=None):
     # Whole: second stages note where their start is, however OUT was typed.
     out = pathlib.Path(options.pop("out")).resolve()
     rows = find_rows(options.pop("word_vectors"))
-    chosen = choose_rows(rows, options.pop("only"))
+    chosen = choose_rows([*rows, *ENSEMBLES], options.pop("only"))
     if len(chosen) == 1:
         parser.error("--only must be words in the names of rows, got some that none has.")
     base = small_captioner(**options, out=out, cache=f"auto:{out / 'features'}")
@@ -134,7 +141,7 @@ def main(arguments=None):
     )
     try:
         claim(base, out)
-        problems = measure({name: rows[name] for name in chosen}, rows, base, range(seeds))
+        problems = measure(chosen, rows, base, range(seeds))
     finally:
         os.close(lock)
     print(f"\n{(out / 'levers.md').read_text(encoding='utf-8')}\nWritten: {out / 'levers.md'}")
@@ -157,17 +164,18 @@ def find_rows(word_vectors):
     return {BASE: {}, **rows, **LEVERS, **vectors}
 
 
-def choose_rows(rows, only):
-    """Returns the names of rows, and of what they are compared with.
+def choose_rows(names, only):
+    """Returns the names of rows, of what they are compared with and of an ensemble's members.
 
     Args:
-        rows: what ``find_rows`` returns.
+        names: names of all rows.
         only: words in the names, apart by commas, or None for all.
     """
     words = [""] if only is None else [word.strip() for word in only.split(",") if word.strip()]
-    wanted = {name for name in rows if any(word in name for word in words)}
+    wanted = {name for name in names if any(word in name for word in words)}
+    wanted |= {member for name in wanted for member in ENSEMBLES.get(name, ())}
     wanted |= {compared_with(name) for name in wanted} | {BASE}
-    return [name for name in rows if name in wanted]
+    return [name for name in names if name in wanted]
 
 
 def compared_with(name):
@@ -199,8 +207,8 @@ def measure(chosen, rows, base, seeds):
     """Trains rows with one seed, then with the next; writes the table after each training.
 
     Args:
-        chosen: the rows to train, a dict as of ``find_rows``; the base comes first.
-        rows: all rows; those that were trained before stand in the table, too.
+        chosen: names of the rows to measure; the base comes first, ensembles last.
+        rows: what ``find_rows`` returns; those trained before stand in the table, too.
         base: the ``CaptioningRun`` of the base, whose ``out`` is the output folder.
         seeds: what the rows are trained with.
 
@@ -210,25 +218,52 @@ def measure(chosen, rows, base, seeds):
     out = pathlib.Path(base.out)
     problems = {}
     for seed in seeds:
-        for name, options in chosen.items():
+        for name in chosen:
             label = f"{name}, seed {seed}"
             try:
-                run = change(base, options, out, name, seed)
-                found = train_row(run, functools.partial(print_epoch, label))
+                if name in ENSEMBLES:
+                    found = score_ensemble(name, base, seed)
+                else:
+                    run = change(base, rows[name], out, name, seed)
+                    found = train_row(run, functools.partial(print_epoch, label))
                 print(f"{label}: {best_score(found):.4f}", flush=True)
             except Exception as error:  # noqa: BLE001 - told in the table; the others go on
                 problems[name] = str(error) or type(error).__name__
                 print(f"{label}: failed, {error}", flush=True)
-            found = {name: read_row(out, name) for name in rows}
+            found = {name: read_row(out, name) for name in [*rows, *ENSEMBLES]}
             write_table(out / "levers", HEADER, tabulate(found, problems))
     return problems
 
 
+def score_ensemble(name, base, seed):
+    """Scores an ensemble as the epochs of its members were, unless it is done already.
+
+    Returns:
+        What its ``scores.json`` holds.
+    """
+    out = pathlib.Path(base.out)
+    if seed not in (done := read_row(out, name)):
+        models = [
+            load(out / folder_name(member) / f"seed-{seed}" / "model.keras")
+            for member in ENSEMBLES[name]
+        ]
+        examples = base.open_data()[base.validation_split]
+        found = evaluate(CaptionerEnsemble(models), examples, beam_size=1, verbose=0)
+        best = {"epoch": None, "scores": found.scores}
+        scores = {"signature": found.signature, "monitor": "CIDEr-D", "best": best}
+        folder = out / folder_name(name) / f"seed-{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "scores.json", scores)
+        done = {seed: scores}
+    return done[seed]
+
+
 def read_row(out, name):
-    """Returns what a row's finished trainings hold: a dict from seeds to ``scores.json``'s."""
+    """Returns what a row's finished measurements hold: a dict from seeds to ``scores.json``'s."""
+    last = "scores.json" if name in ENSEMBLES else "model.keras"
     folders = (out / folder_name(name)).glob("seed-*")
     # A backup is there until all of a training is.
-    done = [at for at in folders if (at / "model.keras").exists() and not (at / "backup").exists()]
+    done = [at for at in folders if (at / last).exists() and not (at / "backup").exists()]
     found = {int(folder.name.removeprefix("seed-")): read_scores(folder) for folder in done}
     return dict(sorted(found.items()))
 
@@ -276,7 +311,8 @@ def tabulate(found, problems):
             pairs = [(one, found[other].get(seed)) for seed, one in each.items() if other]
             apart = [best_score(one) - best_score(base) for one, base in pairs if base]
             # Counted from 1; 0 is a second stage that was never better than its start.
-            epochs = ", ".join(str(one["best"]["epoch"] + 1) for one in each.values())
+            best = [one["best"]["epoch"] for one in each.values()]
+            epochs = ", ".join(str(epoch + 1) for epoch in best if epoch is not None)
             scores = describe_spread([best_score(one) for one in each.values()])
             difference = f"{statistics.mean(apart):+.3f}" if apart else ""
             table.append([name, scores, difference, other, epochs, str(len(each))])

@@ -12,6 +12,7 @@ import pytest
 from keras_vlm.fusion import FUSIONS
 from keras_vlm.training import experiments
 from keras_vlm.training.captioning_run import CaptioningRun
+from keras_vlm.training.evaluate import Evaluation
 from keras_vlm.training.runs import RUNS
 
 RECIPES = pathlib.Path(__file__).parents[2] / "recipes"
@@ -28,7 +29,7 @@ def levers(monkeypatch):
 
 
 @pytest.fixture
-def trained(monkeypatch):
+def trained(levers, monkeypatch):
     """Trains nothing: who smooths less scores more; bfloat16 fails; remembers the runs."""
     runs = []
 
@@ -47,6 +48,18 @@ def trained(monkeypatch):
         (out / "model.keras").touch()
 
     monkeypatch.setitem(RUNS, "captioning", (CaptioningRun, train))
+
+    # A model is what it scores; an ensemble scores 0.02 more than its best member.
+    def evaluate(members, examples, *, beam_size, verbose):
+        assert beam_size == 1
+        return Evaluation({"CIDEr-D": max(members) + 0.02}, {}, "", [])
+
+    def load(path):
+        return experiments.best_score(experiments.read_scores(path.parent))
+
+    monkeypatch.setattr(levers, "load", load)
+    monkeypatch.setattr(levers, "CaptionerEnsemble", list)
+    monkeypatch.setattr(levers, "evaluate", evaluate)
     # There is none to clear, and a hundred rows would look through the memory of all tests before.
     monkeypatch.setattr(keras.backend, "clear_session", lambda: None)
     return runs
@@ -71,6 +84,9 @@ def test_the_table(levers, trained, tmp_path, capsys):
     ]  # fmt: skip
     assert found["precision: mixed bfloat16"] == [
         "failed: no such numbers\nhere", "", levers.BASE, "", "0",
+    ]  # fmt: skip
+    assert found["ensemble: with the Transformer"] == [
+        "0.430 ± 0.010", "+0.020", levers.BASE, "", "3",
     ]  # fmt: skip
     assert set(levers.LEVERS) < set(found)
     assert {"fusion: additive", "fusion: concat", "fusion: dot product"} < set(found)
@@ -151,6 +167,17 @@ def test_some_rows_alone(levers, trained, tmp_path, capsys):
     assert "--only must be words in the names of rows" in capsys.readouterr().err
 
 
+def test_an_ensemble_brings_its_members_and_is_scored_once(levers, trained, tmp_path, monkeypatch):
+    arguments = ["scenes:20", "--out", str(tmp_path), "--only", "ensemble"]
+    levers.main(arguments)
+    table = read(tmp_path)
+    names = [levers.BASE, "Transformer", "ensemble: with the Transformer"]
+    assert [row[0] for row in table[1:]] == names
+    monkeypatch.delattr(levers, "evaluate")
+    levers.main(arguments)
+    assert read(tmp_path) == table
+
+
 def test_a_second_stage_without_its_base(levers, trained, tmp_path, monkeypatch):
     monkeypatch.setitem(experiments.SMALL_CAPTIONER, "precision", "mixed_bfloat16")
     levers.main(["scenes:20", "--out", str(tmp_path), "--only", "goes on,smoothing: none"])
@@ -201,7 +228,8 @@ def test_all_rows_run(levers, tmp_path):
         "--image-size", "64", "--batch-size", "8", "--seeds", "2", "--word-vectors", str(vectors),
     ])  # fmt: skip
     table = read(tmp_path / "out")
-    assert len(table) == 3 + len(levers.LEVERS) + len(set(FUSIONS.values())) - 1
+    others = len(levers.LEVERS) + len(levers.ENSEMBLES)
+    assert len(table) == 3 + others + len(set(FUSIONS.values())) - 1
     for row in table[1:]:
         assert not row[1].startswith("failed"), row
         assert row[5] == "2"
