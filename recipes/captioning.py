@@ -55,10 +55,10 @@ Scores on {split}, {pictures} pictures, by search; the model's own are those of 
 is greedy, and `--shuffle-pictures` judges each caption by the references of another picture: what
 is left of the scores does not come from looking.
 
-Nothing was trained on dev; it chose the epoch, the beam's width and the length penalty. Captions
-are written freely, from the published float16 weights. Diversity: {distinct:.0%} of the captions
-are distinct, {vocabulary} different words are used, {novel:.0%} of the captions are not in the
-training data word for word.
+Nothing was trained on dev; it chose {choice}.
+Captions are written freely, from the published float16 weights. Diversity: {distinct:.0%} of the
+captions are distinct, {vocabulary} different words are used, {novel:.0%} of the captions are not
+in the training data word for word.
 
 ## How it was made
 
@@ -115,6 +115,7 @@ def main(
                 "failures": failures,
                 "beam_size": beam_size,
                 "captions": captions,
+                "choice": _list_choices(stages, image_size),
                 "flags": flags + "".join(asked[name] for name in more),
             },
             evaluations={
@@ -128,6 +129,13 @@ def main(
             show=show_extremes,
         )
     )
+
+
+def _list_choices(stages, image_size):
+    """Returns what the validation split chose, for the card."""
+    chosen = image_size or any(stage.image_size for stage in stages)
+    size = "the size of the pictures, " if chosen else ""
+    return f"the epoch, {size}the beam's width and the length penalty"
 
 
 def _more_scores(language):

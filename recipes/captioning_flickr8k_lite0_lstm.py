@@ -29,7 +29,7 @@ ABOUT = """\
 An English image captioner: EfficientNet-Lite0 tuned from `block9_expand` on, one LSTM of width 384,
 six-head attention over the grid. Three stages: cross-entropy on the frozen backbone's features, the
 backbone tuned, self-critical training by CIDEr-D. Trained at 224 pixels, published at 256 (64
-picture tokens; trained on enlarged crops, a model sees whole pictures better somewhat larger:
+picture tokens; trained on enlarged crops, a model can see whole pictures better somewhat larger:
 Touvron et al. 2019)."""
 
 FAILURES = """\

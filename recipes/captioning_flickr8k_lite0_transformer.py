@@ -33,7 +33,7 @@ An English image captioner: EfficientNet-Lite0 tuned from `block9_expand` on, 64
 256 pixels, two Transformer layers of width 384, six-head attention over the grid in each. Four
 stages: cross-entropy on the frozen backbone's features, the backbone tuned, self-critical training
 by CIDEr-D, each at 224 pixels, and self-critical training at 256 (trained on enlarged crops, a
-model sees whole pictures better somewhat larger: Touvron et al. 2019)."""
+model can see whole pictures better somewhat larger: Touvron et al. 2019)."""
 
 FAILURES = """\
 Looked at, in dev (file, what is there, what it said):

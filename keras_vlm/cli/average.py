@@ -23,6 +23,7 @@ def add_arguments(parser):
 def run(options):
     """Averages and says what to do next."""
     from keras_vlm.core.files import replace_file
+    from keras_vlm.tasks.reranking import Reranker
     from keras_vlm.tasks.soup import average_models
     from keras_vlm.zoo import load
 
@@ -34,7 +35,9 @@ def run(options):
     model = average_models([load(name) for name in options.models])
     with replace_file(out) as temporary:
         model.save(temporary)
+    language = model.tokenizer.language
+    more = "" if language == "en" else f" --language {language}"
+    scored = f"RETRIEVER DATA --rerank {out}" if isinstance(model, Reranker) else f"{out} DATA"
     print(f"""Written: {out}, the mean of {len(options.models)} models
 
-Score it beside them: keras-vlm evaluate {out} DATA --split val
-Go on from it:        keras-vlm train DATA --start {out} --out DIR""")
+Score it beside them: keras-vlm evaluate {scored} --split val{more}""")

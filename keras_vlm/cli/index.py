@@ -11,7 +11,7 @@ example:
 
 import pathlib
 
-from keras_vlm.cli.arguments import print_json
+from keras_vlm.cli.arguments import print_json, print_text
 
 PUBLISHED = "retriever-lite0-flickr8k"
 
@@ -67,7 +67,7 @@ def run(options):
         print_json({**vars(found), "index": options.out})
         return
     example = "雪地里的狗" if model.tokenizer.language == "zh" else "a dog in the snow"
-    print(
+    print_text(
         f"{found.added} pictures added, {found.known} were there, {found.removed} removed, "
         f"{len(found.unreadable)} cannot be read.\nNext:\n"
         f'  keras-vlm search {options.out} "{example}" --html found.html'

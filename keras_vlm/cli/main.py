@@ -71,9 +71,8 @@ def main(arguments=None):
             commands.add_parser(name, help=summary)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        flags = re.findall(r"--[a-z-]+", parser.format_usage() + chosen.format_usage())
-        typed = unknown[0].split("=")[0]
-        hint = suggest(typed, flags) if typed.startswith("-") else ""
+        typed = [word.split("=")[0] for word in unknown if word.startswith("-")]
+        hint = suggest(typed[0], _list_flags(parser, chosen)) if typed else ""
         chosen.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
     try:
         return module.run(options) or 0
@@ -85,6 +84,13 @@ def main(arguments=None):
             raise
         print(f"keras-vlm {options.command}: {error}", file=sys.stderr)
         return 1
+
+
+def _list_flags(*parsers):
+    """Returns the flags of parsers and, of the last, of its actions' (as ``video caption``'s)."""
+    actions = [action.choices for action in parsers[-1]._actions if action.nargs == argparse.PARSER]
+    every = [*parsers, *(each for choices in actions for each in choices.values())]
+    return re.findall(r"--[a-z-]+", "".join(each.format_usage() for each in every))
 
 
 if __name__ == "__main__":

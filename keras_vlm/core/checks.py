@@ -72,6 +72,30 @@ def check_number(where, argument, value, *, minimum, maximum=None, integer=False
     return value
 
 
+def check_alike(where, argument, values, traits, advice):
+    """Raises unless there are two values or more that share their traits.
+
+    Args:
+        where: name of the public function that the user called.
+        argument: name of the argument.
+        values: a list of what the user passed.
+        traits: dict from what a trait is called to a function that reads it of a value.
+        advice: what to do where a trait differs, a sentence.
+
+    Raises:
+        ValueError: there are fewer than two, or they differ.
+    """
+    if len(values) < 2:
+        raise ValueError(f"{where}: {argument} must be two or more, got {len(values)}.")
+    for trait, read in traits.items():
+        for number, value in enumerate(values[1:], 1):
+            if read(value) != read(values[0]):
+                raise ValueError(
+                    f"{where}: {argument} must have the same {trait}, but number {number} has "
+                    f"another than number 0. {advice}"
+                )
+
+
 def resolve_heads(where, num_heads, width):
     """Returns the number of attention heads for a width.
 

@@ -81,7 +81,11 @@ class PictureTextModel(keras.Model):
                     f"got {tuple(ours.shape)}, {tuple(theirs.shape)} at {image_size!r}. Train the "
                     "model at that size."
                 )
-        copy.set_weights(self.get_weights())
+        return self.fill_copy(copy, self.get_weights())
+
+    def fill_copy(self, copy, weights):
+        """Gives a copy that was just made its weights; compiles and returns it as this one is."""
+        copy.set_weights(weights)
         finalize_normalization(copy)
         if self.compiled:
             copy.compile_from_config(self.get_compile_config())

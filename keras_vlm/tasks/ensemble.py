@@ -9,6 +9,7 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_vlm.core.checks import check_alike
 from keras_vlm.tasks.captioning import Captioner
 from keras_vlm.tasks.generation import CaptionMixin, TextWriter
 
@@ -149,21 +150,16 @@ def _check_alike(captioners):
                 "Models of clips cannot write together. "
                 "Open files and published models with keras_vlm.load."
             )
-    if len(captioners) < 2:
-        raise ValueError(
-            f"CaptionerEnsemble: captioners must be two or more, got {len(captioners)}."
-        )
     traits = {
         "image size": lambda one: one.image_size,
         "resize": lambda one: one.resize,
         "regions": lambda one: one.region_shapes,
         "words (tokenizer)": lambda one: one.tokenizer.get_config(),
     }
-    for trait, read in traits.items():
-        for number, captioner in enumerate(captioners[1:], 1):
-            if read(captioner) != read(captioners[0]):
-                raise ValueError(
-                    f"CaptionerEnsemble: captioners must have the same {trait}, but number "
-                    f"{number} has another than number 0. Train them on the same split with the "
-                    "same options for words and pictures."
-                )
+    check_alike(
+        "CaptionerEnsemble",
+        "captioners",
+        captioners,
+        traits,
+        "Train them on the same split with the same options for words and pictures.",
+    )

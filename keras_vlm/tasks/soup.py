@@ -5,8 +5,8 @@ Refuses to know any one task and how the models were trained.
 
 import numpy as np
 
+from keras_vlm.core.checks import check_alike
 from keras_vlm.tasks.base import PictureTextModel
-from keras_vlm.vision.input_statistics import finalize_normalization
 
 # The least cosine of two models' matrices. Where it was measured it was 0.79 between trainings that
 # began with the same random numbers, 0.94 between two tunings of one model, near 0 otherwise.
@@ -19,7 +19,9 @@ def average_models(models):
     """Averages the weights of models that began from one model: a model soup.
 
     What one training has learned by heart another has not; the mean of their weights keeps what
-    they share. It costs as much as one model to run, unlike a ``CaptionerEnsemble``.
+    they share. It costs as much as one model to run, unlike a ``CaptionerEnsemble``. A batch
+    normalisation that learned has the mean of their statistics, which are not those of the new
+    model: tune from a named layer on, which leaves it alone.
 
     Args:
         models: two or more models of one class, words and sizes, such as trainings with
@@ -45,18 +47,14 @@ def average_models(models):
     models = list(models)
     _check_alike(models)
     first = models[0]
-    copy = type(first).from_config(first.get_config())
     columns = list(zip(*(model.get_weights() for model in models), strict=True))
     _check_siblings(models, columns)
-    copy.set_weights([np.mean(column, axis=0, dtype=np.float64) for column in columns])
-    finalize_normalization(copy)
-    if first.compiled:
-        copy.compile_from_config(first.get_compile_config())
-    return copy
+    means = [np.mean(column, axis=0, dtype=np.float64) for column in columns]
+    return first.fill_copy(type(first).from_config(first.get_config()), means)
 
 
 def _check_alike(models):
-    """Raises unless the models have the same parts.
+    """Raises unless the models have the same parts, words and answers.
 
     Raises:
         TypeError: one of them is no model of this package.
@@ -68,20 +66,13 @@ def _check_alike(models):
                 f"average_models: models must be models of this package, got {model!r}. Open files "
                 "and published models with keras_vlm.load."
             )
-    if len(models) < 2:
-        raise ValueError(f"average_models: models must be two or more, got {len(models)}.")
     traits = {
         "class": type,
         "words (tokenizer)": lambda one: one.tokenizer.get_config(),
+        "answers": lambda one: getattr(one, "answers", None) and one.answers.answers,
         "shapes of weights": lambda one: [tuple(weight.shape) for weight in one.weights],
     }
-    for trait, read in traits.items():
-        for number, model in enumerate(models[1:], 1):
-            if read(model) != read(models[0]):
-                raise ValueError(
-                    f"average_models: models must have the same {trait}, but number {number} has "
-                    "another than number 0. Train them from one model: start."
-                )
+    check_alike("average_models", "models", models, traits, "Train them from one model: start.")
 
 
 def _check_siblings(models, columns):
@@ -101,8 +92,8 @@ def _check_siblings(models, columns):
         for number, other in enumerate(column[1:], 1):
             theirs = other.ravel()
             agreement, scale = ours @ theirs, np.linalg.norm(ours) * np.linalg.norm(theirs)
-            # A matrix of zeros points nowhere: it has not learned yet.
-            if agreement < LEAST_COSINE * scale:
+            # A matrix of zeros points nowhere: it has not learned yet. Nor is NaN any agreement.
+            if not agreement >= LEAST_COSINE * scale:
                 raise ValueError(
                     "average_models: models must have begun from one model, but the weight "
                     f"{weight.path} of number {number} points elsewhere than that of number 0 "

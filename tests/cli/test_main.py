@@ -104,6 +104,8 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     ("arguments", "hint"),
     [
         (["caption", "mine.keras", "a.jpg", "--beam-sise=3"], ": --beam-sise=3. Did you mean '--b"),
+        (["video", "search", "a.mp4", "b", "--rtae", "5"], ": --rtae 5. Did you mean '--rate'?"),
+        (["data", "a", "b", "--txets", "x"], ": b --txets x. Did you mean '--texts'?"),
         (["models", "--debgu"], ": --debgu. Did you mean '--debug'?"),
         (["caption", "mine.keras", "a.jpg", "--frobnicate"], ": --frobnicate.\n"),
         (["models", "beam-size"], ": beam-size.\n"),

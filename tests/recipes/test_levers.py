@@ -41,7 +41,7 @@ def trained(levers, monkeypatch):
         runs.append(run)
         out = pathlib.Path(run.out)
         out.mkdir(parents=True, exist_ok=True)
-        score = 0.5 - run.label_smoothing + 0.01 * run.seed
+        score = 0.5 - run.label_smoothing + 0.01 * run.seed + 0.03 * (run.text == "transformer")
         best = {"epoch": run.seed, "scores": {"CIDEr-D": score}}
         scores = {"monitor": "CIDEr-D", "best": best, "history": [best]}
         (out / "scores.json").write_text(json.dumps(scores))
@@ -49,10 +49,10 @@ def trained(levers, monkeypatch):
 
     monkeypatch.setitem(RUNS, "captioning", (CaptioningRun, train))
 
-    # A model is what it scores; an ensemble scores 0.02 more than its best member.
+    # A model is what it scores; an ensemble scores the sum of its members.
     def evaluate(members, examples, *, beam_size, verbose):
         assert beam_size == 1
-        return Evaluation({"CIDEr-D": max(members) + 0.02}, {}, "", [])
+        return Evaluation({"CIDEr-D": sum(members)}, {}, "", [])
 
     def load(path):
         return experiments.best_score(experiments.read_scores(path.parent))
@@ -86,7 +86,7 @@ def test_the_table(levers, trained, tmp_path, capsys):
         "failed: no such numbers\nhere", "", levers.BASE, "", "0",
     ]  # fmt: skip
     assert found["ensemble: with the Transformer"] == [
-        "0.430 ± 0.010", "+0.020", levers.BASE, "", "3",
+        "0.850 ± 0.020", "+0.440", levers.BASE, "", "3",
     ]  # fmt: skip
     assert set(levers.LEVERS) < set(found)
     assert {"fusion: additive", "fusion: concat", "fusion: dot product"} < set(found)

@@ -5,7 +5,7 @@ import pytest
 from contracts import answers
 from oracles import scenes_captioner, scenes_retriever, scenes_vqa, tiny_encoder
 
-from keras_vlm import Backbone, build_captioner, load
+from keras_vlm import Backbone, average_models, build_captioner, load
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 40, 48, 3)).astype(np.float32)
 
@@ -44,6 +44,8 @@ def test_statistics_of_the_input_go_along(tmp_path):
     again = load(tmp_path / "larger.keras")
     assert np.abs(copy.encoder(images)).max() > 0
     np.testing.assert_allclose(copy.encoder(images), again.encoder(images), atol=1e-5)
+    soup = average_models([copy, model])
+    np.testing.assert_allclose(soup.encoder(images), copy.encoder(images), atol=1e-5)
 
 
 def test_what_cannot_change_its_size():

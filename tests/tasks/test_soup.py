@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from oracles import scenes_captioner, scenes_retriever
+from oracles import scenes_captioner, scenes_retriever, scenes_vqa
 
 from keras_vlm import average_models, load, load_data
 from keras_vlm.cli.main import main
+from keras_vlm.text.answers import AnswerVocabulary
 
 
 def stirred(model, seed):
@@ -23,7 +24,7 @@ def siblings():
     return [stirred(scenes_captioner(), seed) for seed in range(3)]
 
 
-@pytest.mark.parametrize("make", [scenes_captioner, scenes_retriever])
+@pytest.mark.parametrize("make", [scenes_captioner, scenes_retriever, scenes_vqa])
 def test_weights_are_the_mean(make):
     models = [stirred(make(), seed) for seed in range(3)]
     before = [model.get_weights() for model in models]
@@ -63,6 +64,22 @@ def test_those_that_began_apart_are_refused(siblings):
         average_models([siblings[0], stranger])
 
 
+def test_a_model_that_diverged_is_refused(siblings):
+    broken = type(siblings[0]).from_config(siblings[0].get_config())
+    broken.set_weights([weight * np.nan for weight in siblings[0].get_weights()])
+    with pytest.raises(ValueError, match=r"of number 1 points elsewhere .* \(cosine nan\)"):
+        average_models([siblings[0], broken])
+
+
+def test_answers_in_another_order_are_refused():
+    model, other = scenes_vqa(), scenes_vqa()
+    other.set_weights(model.get_weights())
+    answers = model.answers.answers
+    other.answers = AnswerVocabulary([*answers[1:], answers[0]])
+    with pytest.raises(ValueError, match="the same answers"):
+        average_models([model, other])
+
+
 def test_a_matrix_that_has_not_learned_yet_is_averaged(siblings):
     learned, fresh = siblings[:2]
     weight = fresh.text_decoder.memory_dense.kernel
@@ -96,7 +113,9 @@ def test_command(siblings, tmp_path, capsys):
         model.save(paths[-1])
     out = tmp_path / "soup.keras"
     assert main(["average", *paths, "--out", str(out)]) == 0
-    assert "the mean of 3 models" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "the mean of 3 models" in told
+    assert f"keras-vlm evaluate {out} DATA --split val\n" in told
     found = load(out).get_weights()
     for one, two in zip(found, average_models(siblings).get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
