@@ -41,7 +41,8 @@ def list_models():
     found = []
     for folder in _published():
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        # What is loaded; scores and card are read by people.
+        size = sum((folder / name).stat().st_size for name in ("config.json", "weights.npz")) / 1e6
         found.append(
             {
                 "name": folder.name,

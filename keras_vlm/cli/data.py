@@ -5,8 +5,8 @@ splits, labels; then what that means, in plain words. DATA is a source, as for `
 
 example:
   keras-vlm data folder:my_photos --html my_photos.html
-  keras-vlm data coco:captions_train2014.json:train2014 --convert shards --name coco_train
-  keras-vlm train tfds:coco_train:shards --out runs/first
+  keras-vlm data 'coco:captions_{split}2014.json:{split}2014' --convert shards --name my_coco
+  keras-vlm train tfds:my_coco:shards --out runs/first
 """
 
 import itertools

@@ -28,7 +28,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--kind",
         default="hnsw",
-        help="of a new index: hnsw (fast), hnsw_int8 (half the memory) or flat (exact, and needs "
+        help="of a new index: hnsw (fast), hnsw_int8 (less memory) or flat (exact, and needs "
         "no extra package) (default: hnsw)",
     )
     parser.add_argument(

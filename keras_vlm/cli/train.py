@@ -7,9 +7,12 @@ answers questions about a picture; --task video-caption and --task video-qa do s
 DATA is one of
   scenes                        rendered shapes, no files needed
   folder:DIR                    pictures with captions.jsonl or captions.csv (questions.csv, ...)
-  flickr8k:DIR                  the original files of Flickr8k
-  coco:ANNOTATIONS.json:DIR     COCO captions; with :INSTANCES.json boxes and masks too
-  tfds:coco_captions            TensorFlow Datasets
+  flickr8k:DIR                  the original files of Flickr8k (flickr8k_cn:DIR, flickr30k:DIR)
+  coco:ANNOTATIONS.json:DIR     COCO captions, such as 'coco:captions_{split}2014.json:{split}2014';
+                                with :INSTANCES.json boxes and masks too
+  karpathy:FILE.json:DIR        Karpathy's splits of COCO, Flickr8k or Flickr30k
+  webdataset:TARS               shards of pictures and captions, such as 'train-*.tar'
+  tfds:NAME                     TensorFlow Datasets, such as tfds:coco_captions
   vqa_v2:QUESTIONS.json:ANNOTATIONS.json:DIR   the official files of VQA v2
   easy_vqa                      easy-VQA, of its PyPI package
 and for clips one of
@@ -237,7 +240,7 @@ def _describe_defaults(fields, runs):
     if len(set(defaults.values())) > 1:
         told = ", ".join(f"{task} {default}" for task, default in defaults.items())
         return f" (default: {told})"
-    only = f"{next(iter(defaults))}; " if len(fields) < len(runs) else ""
+    only = f"{', '.join(defaults)}; " if len(fields) < len(runs) else ""
     default = next(iter(defaults.values()))
     told = only + ("" if default is None else f"default: {default}")
     return f" ({told.removesuffix('; ')})" if told else ""

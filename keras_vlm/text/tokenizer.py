@@ -5,6 +5,7 @@ Refuses to know pictures and models. Dimension letters: B batch, T text position
 
 import collections
 import json
+import logging
 import pathlib
 
 import keras
@@ -14,8 +15,12 @@ from keras_vlm.core.checks import DataError, check_choice, check_number
 from keras_vlm.core.files import write_json
 from keras_vlm.text.units import GOES_ON, UNIT_OF_LANGUAGE, UNITS, split_pieces, train_pieces
 
+LOGGER = logging.getLogger("keras_vlm")
+
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
 DEFAULT_PIECES = 4000
+# Share of unknown words from which on that is worth a warning; Flickr8k has 0.03.
+MANY_UNKNOWN = 0.1
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[START]", "[END]")
 
 
@@ -115,8 +120,15 @@ class Tokenizer:
                 f"for {len(texts)} texts. Pass minimum_count=1."
             )
         vocabulary = [word for _, word in words if word not in SPECIAL_TOKENS][:size]
+        unknown = 1 + sum(negative for negative, _ in words) / counts.total()
         if unit == "piece":
             vocabulary = train_pieces({word: -n for n, word in words}, size or DEFAULT_PIECES)
+        elif unknown > MANY_UNKNOWN:
+            LOGGER.warning(
+                "Tokenizer.fit: %.0f %% of what %d texts say are words seen fewer than %d times, "
+                "which stay unknown. Where texts are few, pass a smaller minimum_count.",
+                100 * unknown, len(texts), minimum_count,
+            )  # fmt: skip
         return cls(vocabulary, unit=unit, max_length=max_length, language=language)
 
     @property

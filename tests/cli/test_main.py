@@ -119,6 +119,14 @@ def test_a_misspelled_option_is_told_the_nearest(arguments, hint, capsys):
     assert f"keras-vlm {arguments[0]}: error: unrecognized arguments{hint}" in found
 
 
+def test_help_of_train_names_each_task_that_has_an_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "(vqa, video-qa; default: auto)" in told
+    assert "(retrieval; default: 512)" in told
+
+
 def test_train_flags_are_the_fields_of_a_run(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])

@@ -51,6 +51,18 @@ def test_fit_counts_and_orders_words():
     assert tokenizer.vocabulary == ["b", "a"]
 
 
+def test_fit_warns_of_many_unknown_words(caplog):
+    texts = ["a dog runs", "a dog sits", "a dog and a cat"]
+    Tokenizer.fit(texts, minimum_count=2)
+    # Four of eleven: runs, sits, and, cat.
+    assert "36 % of what 3 texts say are words seen fewer than 2 times" in caplog.text
+    caplog.clear()
+    Tokenizer.fit(texts, minimum_count=1)
+    Tokenizer.fit([*texts[:2] * 10, texts[2]], minimum_count=2)
+    Tokenizer.fit(texts, minimum_count=2, unit="piece")
+    assert not caplog.text
+
+
 def test_works_inside_a_graph_and_a_saved_file(tmp_path):
     tokenizer = small_tokenizer()
     tokenizer.save(tmp_path / "tokenizer.json")
